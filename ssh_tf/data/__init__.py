@@ -1,0 +1,1 @@
+"""From WIDER folders to batches: readers, records, pipeline, and a generator of test data."""

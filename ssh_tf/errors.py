@@ -1,0 +1,9 @@
+"""The error every module raises when the user, not the code, has something to mend."""
+
+
+class UserError(Exception):
+    """A mistake in what the user gave: a path, a file's content, a setting.
+
+    The message is one line that names the thing, what was expected, what was received and what to
+    do. The command line prints it without a traceback and exits with 1.
+    """

@@ -1,0 +1,1 @@
+"""The official evaluation protocols, their curves and reports."""

@@ -1,0 +1,85 @@
+"""Files that are either whole or absent: write aside, then rename."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ssh_tf.errors import UserError
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path` and renames it to `path` on success.
+
+    On an exception the temporary file is removed and `path` is left as it was.
+
+    Args:
+        path: The final file. Its folder must exist.
+
+    Yields:
+        The path to write to. It has the same suffix as `path`, since writers choose formats by it.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path` as UTF-8, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def output_folder(path: str | Path) -> Path:
+    """Makes `path` a folder one can write into, before any long work starts.
+
+    Args:
+        path: The folder; missing parents are made.
+
+    Returns:
+        The folder as a `Path`.
+
+    Raises:
+        UserError: If it can't be made or written into.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"Output folder {folder} is not writable ({error.strerror}). Name another with --out."
+        ) from error
+    return folder
+
+
+def existing_folder(path: str | Path, what: str) -> Path:
+    """Returns `path` as a `Path`.
+
+    Raises:
+        UserError: If it is not a folder; the message says that it should hold `what`.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        kind = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise UserError(f"{folder} {kind}. Expected a folder with {what}.")
+    return folder
+
+
+def existing_file(path: str | Path, what: str) -> Path:
+    """Returns `path` as a `Path`.
+
+    Raises:
+        UserError: If it is not a file; the message says that it should be `what`.
+    """
+    file = Path(path)
+    if not file.is_file():
+        kind = "is a folder, not a file" if file.exists() else "does not exist"
+        raise UserError(f"{file} {kind}. Expected {what}.")
+    return file

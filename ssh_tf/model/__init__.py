@@ -1,0 +1,1 @@
+"""The network, its loss layer, and the files its weights come from."""
