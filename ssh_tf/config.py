@@ -1,0 +1,257 @@
+"""Settings: frozen, validated, read from YAML plus `--set a.b=c` overrides. No TensorFlow here.
+
+The defaults are what the official code does (mahyarnajibi/SSH), since the published AP comes from
+it. Each field names its source: an official file or a section of the paper (arXiv:1708.03979).
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ssh_tf.errors import UserError
+from ssh_tf.files import existing_file
+
+
+class Settings(BaseModel):
+    """A frozen group of settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModuleConfig(Settings):
+    """One detection module (paper 3.2; `SSH/models/train_ssh.prototxt`)."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9]*$")
+    """Prefix of the module's layers, outputs and metrics."""
+    stride: Literal[8, 16, 32]
+    """Pixels per cell: 8 takes the fused conv4/conv5 map, 16 conv5_3, 32 its max-pooling."""
+    channels: int = Field(gt=0, multiple_of=2)
+    """X of the paper: width of the plain 3x3 branch. The context branch adds X/2 + X/2."""
+    anchor_scales: tuple[float, ...] = Field(min_length=1)
+    """Anchor side = 16 px x scale (`generate_anchors.py`: base_size 16 in every module)."""
+    allowed_border: int = Field(ge=0)
+    """Anchors that cross the image border by more px are not trained (`param_str` of the layer)."""
+
+
+M1 = ModuleConfig(name="m1", stride=8, channels=128, anchor_scales=(1, 2), allowed_border=0)
+M2 = ModuleConfig(name="m2", stride=16, channels=256, anchor_scales=(4, 8), allowed_border=0)
+M3 = ModuleConfig(name="m3", stride=32, channels=256, anchor_scales=(16, 32), allowed_border=512)
+
+
+class ModelConfig(Settings):
+    """The network (paper 3.1-3.3; `SSH/models/test_ssh.prototxt`)."""
+
+    modules: tuple[ModuleConfig, ...] = Field(default=(M1, M2, M3), min_length=1)
+    """Detection modules, finest first."""
+    fusion: bool = True
+    """Whether the stride-8 module also sees upsampled conv5_3 (paper 3.1; ablation in 4.5)."""
+    context: bool = True
+    """Whether modules have the context branch (paper 3.3; ablation in 4.5)."""
+    weights: str = "imagenet"
+    """What training starts from: `imagenet` (keras.applications), `random`, or a weights file."""
+
+
+class LossConfig(Settings):
+    """Targets, OHEM and losses (`SSH/layers/anchor_target_layer.py`, `default_config.yml`)."""
+
+    positive_iou: float = Field(default=0.5, gt=0, le=1)
+    """An anchor is positive from this IoU on (`anchor_target_layer.py`)."""
+    positive_inclusive: bool = True
+    """IoU equal to `positive_iou` is positive. Official code: yes; paper 3.5: strictly greater."""
+    negative_iou: float = Field(default=0.3, ge=0, le=1)
+    """An anchor is negative below this IoU (`anchor_target_layer.py`)."""
+    samples: int = Field(default=256, gt=0)
+    """Anchors mined per module and image (`default_config.yml` ANCHOR_BATCHSIZE)."""
+    positive_fraction: float = Field(default=0.25, ge=0, le=1)
+    """At most this share of `samples` is positive (`default_config.yml` ANCHOR_FG_FRACTION)."""
+    sigma: float = Field(default=3.0, gt=0)
+    """Smooth L1 is quadratic for errors under 1/sigma^2 (`train_ssh.prototxt`)."""
+    box_normalizer: Literal["samples", "positives"] = "samples"
+    """Divisor of the box loss. Official code: mined anchors; paper 3.5: positive anchors."""
+
+
+class DataConfig(Settings):
+    """What the pipeline reads and makes of it (`lib/roi_data_layer/minibatch.py`)."""
+
+    records: str = "tfrecords/wider"
+    """Folder of TFRecords built by `ssh-tf records`."""
+    shorter_px: int = Field(default=1200, gt=0)
+    """The shorter side is scaled to this (`wider.yml` SCALES) ..."""
+    longer_px: int = Field(default=1600, gt=0)
+    """... unless the longer side would exceed this (`wider.yml` MAX_SIZE)."""
+    flip: bool = True
+    """Mirror half of the images (the official code doubles the list with mirrored copies)."""
+    drop_empty: bool = True
+    """Leave out images without a face (`lib/datasets/wider.py`: they have no roidb entry)."""
+    shuffle_images: int = Field(default=16_384, gt=0)
+    """Size of the shuffle buffer in (encoded) images; WIDER train has 12,880."""
+
+
+class TrainConfig(Settings):
+    """The optimisation (`solver_ssh.prototxt`, `main_train.py`)."""
+
+    steps: int = Field(default=21_000, gt=0)
+    """Weight updates (`main_train.py` --iters)."""
+    images_per_update: int = Field(default=8, gt=0)
+    """Images a weight update averages over: 4 GPUs x 1 x iter_size 2. Paper 4.1: 4."""
+    images_per_replica: int = Field(default=1, gt=0)
+    """Images a device holds at once (`default_config.yml` IMS_PER_BATCH)."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """`sgd` is Caffe's: L2 decay inside momentum, per-layer multipliers. `adam` is for short runs
+    from random weights."""
+    learning_rate: float = Field(default=0.004, gt=0)
+    """base_lr (`solver_ssh.prototxt`)."""
+    schedule: Literal["step", "cosine"] = "step"
+    """`step` multiplies by `decay_factor` at each of `decay_steps`; `cosine` falls to zero."""
+    decay_steps: tuple[int, ...] = (18_000,)
+    """Steps of the `step` schedule (`solver_ssh.prototxt` stepsize)."""
+    decay_factor: float = Field(default=0.1, gt=0, le=1)
+    """Factor of the `step` schedule (`solver_ssh.prototxt` gamma)."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """The learning rate rises linearly over these first steps. Official: none."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """`solver_ssh.prototxt`."""
+    weight_decay: float = Field(default=0.0005, ge=0)
+    """L2 factor, added to the gradient before momentum (`solver_ssh.prototxt`)."""
+    bias_lr_multiplier: float = Field(default=2.0, ge=0)
+    """lr_mult of every bias (`train_ssh.prototxt`)."""
+    decay_module_biases: bool = False
+    """Whether biases of the detection modules are decayed (`train_ssh.prototxt`: decay_mult 0;
+    paper 4.1 excepts nothing). Biases of VGG and fusion layers are decayed in either case."""
+    frozen: tuple[str, ...] = ("block1_", "block2_")
+    """Layers whose name starts with one of these stay as they are (`train_ssh.prototxt`: lr_mult 0
+    up to conv2_2). Paper 4.1: up to conv3-1."""
+    seed: int = Field(default=3, ge=0)
+    """Seed of initialisation and sample order (`default_config.yml` RNG_SEED)."""
+    checkpoint_every: int = Field(default=1000, gt=0)
+    """Steps between checkpoints (`wider.yml` SNAPSHOT_ITERS)."""
+    log_every: int = Field(default=20, gt=0)
+    """Steps between log entries (`solver_ssh.prototxt` display)."""
+
+
+class DetectConfig(Settings):
+    """Inference (`SSH/test.py`, `SSH/layers/proposal_layer.py`, `wider.yml` TEST)."""
+
+    shorter_px: int = Field(default=1200, gt=0)
+    """The shorter side is scaled to this (`wider.yml` TEST.SCALES) ..."""
+    longer_px: int = Field(default=1600, gt=0)
+    """... unless the longer side would exceed this (`wider.yml` TEST.MAX_SIZE)."""
+    top_k: int = Field(default=1000, gt=0)
+    """Best boxes each module passes to the joint NMS (N_DETS_PER_MODULE)."""
+    score_threshold: float = Field(default=0.05, ge=0, lt=1)
+    """Boxes need a greater score to enter the NMS (`SSH/test.py` thresh)."""
+    nms_iou: float = Field(default=0.3, gt=0, le=1)
+    """The joint NMS drops boxes that overlap a better one by more (TEST.NMS_THRESH)."""
+    max_detections: int = Field(default=3000, gt=0)
+    """Most boxes returned for an image. The official code has no cap: 3 modules x 1000."""
+
+
+class Config(Settings):
+    """One experiment."""
+
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    detect: DetectConfig = DetectConfig()
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads `1e-4` as a number, as YAML 1.2 does; PyYAML's YAML 1.1 does not."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Reads a YAML file of settings and applies overrides.
+
+    Args:
+        path: The file. Keys left out have the defaults above.
+        overrides: `a.b=c` each; `c` is read as YAML, so `[1, 2]`, `true` and `1e-4` work.
+
+    Returns:
+        The validated settings.
+
+    Raises:
+        UserError: For a missing or malformed file, an unknown key or a value of the wrong type.
+    """
+    file = existing_file(path, "a YAML file of settings, like those in configs/")
+    try:
+        data = yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file} is not valid YAML: {reason}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{file} must hold `key: value` lines. Received: {type(data).__name__}.")
+    for override in overrides:
+        _apply_override(data, override)
+    return validate(data, origin=str(file))
+
+
+def validate(data: Mapping[str, Any], *, origin: str) -> Config:
+    """Turns plain data into settings.
+
+    Args:
+        data: Nested mappings of plain YAML values.
+        origin: Where the data came from, for the error message.
+
+    Returns:
+        The validated settings.
+
+    Raises:
+        UserError: Naming the first offending key, with the known keys or the expected type.
+    """
+    try:
+        # Strict JSON validation: lists become tuples, but "yes" never becomes 1, nor 1.5 an int.
+        return Config.model_validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        raise UserError(f"{origin}: {_explain(error)}") from error
+
+
+def to_yaml(config: Config) -> str:
+    """Returns all settings as YAML that `load` reads back to an equal `Config`."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {override!r} must have the form a.b=c, like train.steps=100.")
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise UserError(f"--set {override!r}: `{parent}` is a value, not a group of settings.")
+    try:
+        data[leaf] = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override!r}: {text!r} is not a YAML value.") from error
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    location = first["loc"]
+    key = ".".join(str(part) for part in location)
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(sorted(_known_keys(location[:-1])))
+        return f"unknown key `{key}`. Known keys here: {known}."
+    return f"`{key}`: {first['msg']}. Received: {first['input']!r}."
+
+
+def _known_keys(location: tuple[int | str, ...]) -> Iterable[str]:
+    group: type[Settings] = Config
+    for part in location:
+        if isinstance(part, str):
+            annotation = group.model_fields[part].annotation
+            group = ModuleConfig if part == "modules" else annotation  # type: ignore[assignment]
+    return group.model_fields

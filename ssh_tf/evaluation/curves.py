@@ -1,0 +1,101 @@
+"""Curves that evaluations produce, and the average precision of one.
+
+Also reads published precision-recall curves. Must not import TensorFlow.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from scipy.io import loadmat
+
+from ssh_tf.errors import UserError
+
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_HDF5_OFFSET = 512  # MATLAB's own header comes first
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Precision over recall.
+
+    Attributes:
+        ap: Average precision in `[0, 1]`; NaN where no face counts.
+        precision: `[T]` float64 in `[0, 1]`; NaN where nothing is detected yet.
+        recall: `[T]` float64 in `[0, 1]`, not falling.
+    """
+
+    ap: float
+    precision: np.ndarray
+    recall: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class RocCurve:
+    """Rate of faces found over the number of false positives.
+
+    Attributes:
+        false_positives: `[T]` float64, not falling.
+        true_positive_rate: `[T]` float64 in `[0, 1]`.
+        thresholds: `[T]` float64, falling: the lowest score counted at each point.
+    """
+
+    false_positives: np.ndarray
+    true_positive_rate: np.ndarray
+    thresholds: np.ndarray
+
+
+def voc_ap(recall: np.ndarray, precision: np.ndarray) -> float:
+    """Computes the area under the curve's falling envelope: all points, PASCAL VOC 2010 and later.
+
+    Args:
+        recall: `[T]` in `[0, 1]`, not falling. `T` may be 0.
+        precision: `[T]` in `[0, 1]`. NaN (0/0) counts as absent, as MATLAB's `max` has it.
+
+    Returns:
+        The average precision in `[0, 1]`; NaN if a recall is NaN.
+
+    References:
+        Official `lib/wider_eval_tools/VOCap.m`.
+    """
+    steps = np.diff(np.concatenate([[0.0], recall, [1.0]]))
+    envelope = np.fmax.accumulate(np.concatenate([precision, [0.0]])[::-1])[::-1]
+    return float(np.sum(steps * envelope))
+
+
+def load_published(path: Path) -> Curve:
+    """Reads a published curve in the WIDER tool's form, `wider_pr_info_<method>_<setting>.mat`.
+
+    Args:
+        path: A MATLAB file, version 5 or 7.3 (HDF5), whose variable `pr_cruve` (their spelling)
+            holds precision and recall.
+
+    Returns:
+        The curve, with its average precision.
+
+    Raises:
+        UserError: If the file is not of this form.
+    """
+    try:
+        table = _read_hdf5(path) if _is_hdf5(path) else loadmat(path)["pr_cruve"]
+        precision, recall = np.asarray(table, np.float64).reshape(-1, 2).T
+    # SciPy raises whatever the damaged bytes lead to.
+    except Exception as error:
+        raise UserError(
+            f"{path}: expected a MATLAB file with `pr_cruve`, received {error!r}. "
+            "Take it from WIDER FACE's evaluation tool, or leave it out."
+        ) from error
+    return Curve(voc_ap(recall, precision), precision, recall)
+
+
+def _is_hdf5(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(_HDF5_OFFSET)
+        return file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE
+
+
+def _read_hdf5(path: Path) -> np.ndarray:
+    with h5py.File(path) as file:
+        # MATLAB stores columns first.
+        return np.asarray(file["pr_cruve"]).T

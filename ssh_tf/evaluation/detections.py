@@ -1,0 +1,167 @@
+"""Detection result files in WIDER FACE's text format: one writer, one forgiving reader.
+
+Text only, no scoring. Must not import TensorFlow.
+
+A result file `<folder>/<event>/<stem>.txt` holds the image's name, the number of boxes, then one
+row `x y w h score` per box. Detectors in circulation write it in slightly different ways; the
+reader takes all that leave no doubt about what is meant.
+"""
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ssh_tf.errors import UserError
+from ssh_tf.files import existing_folder, write_text
+
+COLUMNS = 5  # x, y, w, h, score
+
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_EXPECTED = "a row `x y w h score` of finite numbers"
+_LAYOUT = "detections in WIDER's layout, <event>/<image>.txt"
+
+NumberedLine = tuple[int, str]
+
+
+def image_key(name: str) -> str:
+    """Returns an image's `event/stem`, the key of detections and ground truth.
+
+    Args:
+        name: `event/stem` or `event/stem.jpg` (`.jpeg`, `.png`), with `/`. One's own data may have
+            no event folder, or several levels.
+
+    Raises:
+        ValueError: If the name leads out of the images folder.
+    """
+    path = PurePosixPath(name)
+    if not path.name or ".." in path.parts or path.is_absolute():
+        raise ValueError(f"`name` must be a relative path without `..`. Received: {name!r}")
+    has_suffix = path.suffix.lower() in _IMAGE_SUFFIXES
+    return str(path.with_suffix("")) if has_suffix else str(path)
+
+
+def write_wider(folder: Path, name: str, boxes: np.ndarray, scores: np.ndarray) -> None:
+    """Writes one image's detections to `<folder>/<event>/<stem>.txt`, whole or not at all.
+
+    As the official writer does: corners truncated to whole pixels before the size is taken, scores
+    with six significant digits, a blank after each row.
+
+    Args:
+        folder: The results' folder; the event's folder in it is made where it is missing.
+        name: `event/stem` or `event/stem.jpg`.
+        boxes: `[D, 4]`, `x1, y1, x2, y2` in px, finite. `D` may be 0.
+        scores: `[D]`, in the order to write.
+
+    Raises:
+        ValueError: If `name` leads out of `folder`, or the lengths differ.
+
+    References:
+        Official `lib/datasets/wider.py`.
+    """
+    key = image_key(name)
+    header = name if name != key else f"{key}.jpg"
+    rows = [
+        f"{int(x1)} {int(y1)} {int(x2) - int(x1)} {int(y2) - int(y1)} {score:g} \n"
+        for (x1, y1, x2, y2), score in zip(boxes.tolist(), scores.tolist(), strict=True)
+    ]
+    path = folder / f"{key}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, f"{header}\n{len(rows)}\n" + "".join(rows))
+
+
+def read_wider_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Reads one image's detections.
+
+    Taken as well as the official form: any header line or none, blank lines, CRLF, a count such as
+    `5.0`, an empty file (no detections), decimals, columns after the score, any order of rows.
+
+    Args:
+        path: A result file.
+
+    Returns:
+        boxes: `[D, 4]` float64, `x, y, w, h` in px, in the file's order.
+        scores: `[D]` float64.
+
+    Raises:
+        UserError: If the count or a row is malformed; the message starts with `file:line`.
+    """
+    table = _read_table(path)
+    return table[:, :4], table[:, 4]
+
+
+def read_wider(folder: Path) -> dict[str, np.ndarray]:
+    """Reads every `<event>/<stem>.txt` below `folder`, at any depth.
+
+    Args:
+        folder: A folder of result files. Other suffixes and hidden files are passed over.
+
+    Returns:
+        `event/stem` to `[D, 5]` float64, `x, y, w, h` in px and score, sorted by name.
+
+    Raises:
+        UserError: If the folder is missing or has no result file, or a file is malformed.
+    """
+    found = existing_folder(folder, _LAYOUT).rglob("*.txt")
+    paths = sorted(path for path in found if not path.name.startswith("."))
+    if not paths:
+        raise UserError(f"{folder} has no result files. Expected {_LAYOUT}.")
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): _read_table(path) for path in paths
+    }
+
+
+def _read_table(path: Path) -> np.ndarray:
+    """Returns `[D, 5]` float64, `x, y, w, h, score`."""
+    lines = _content_lines(path)
+    if not lines:
+        return np.zeros((0, COLUMNS))
+    lines = lines if _lacks_header(lines) else lines[1:]
+    if not lines:
+        raise UserError(f"{path}:2: expected the number of boxes, received nothing. Complete it.")
+    (number, count), rows = lines[0], lines[1:]
+    if _box_count(path, number, count) != len(rows):
+        raise UserError(
+            f"{path}:{number}: expected {count} rows, received {len(rows)}. "
+            "Mend the count or complete the file."
+        )
+    return np.array([_row(path, *row) for row in rows]).reshape(-1, COLUMNS)
+
+
+def _content_lines(path: Path) -> list[NumberedLine]:
+    """Returns the lines that are not blank, stripped, numbered from 1 with the blank ones."""
+    # Only the header, which is not used, may hold anything else than ASCII.
+    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    # DOS editors end files with Ctrl-Z; old Mac files end lines with CR alone.
+    lines = text.replace("\x1a", "").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _lacks_header(lines: list[NumberedLine]) -> bool:
+    """Tells whether the first line is the count: it is `0` alone, or boxes follow at once."""
+    if len(lines) == 1:
+        return lines[0][1] == "0"
+    return len(lines[0][1].split()) == 1 and len(lines[1][1].split()) >= COLUMNS
+
+
+def _box_count(path: Path, number: int, text: str) -> int:
+    try:
+        count = float(text)
+    except ValueError:
+        count = -1.0
+    if count < 0 or not count.is_integer():
+        raise UserError(
+            f"{path}:{number}: expected the number of boxes, received {text[:80]!r}. "
+            "Write the image's name, the number of boxes, then one row per box."
+        )
+    return int(count)
+
+
+def _row(path: Path, number: int, text: str) -> list[float]:
+    try:
+        row = [float(token) for token in text.split()[:COLUMNS]]
+    except ValueError:
+        row = []
+    # One sum is NaN or infinite iff a term is (or all are absurdly large), and cheap.
+    if len(row) != COLUMNS or not abs(sum(row)) < float("inf"):
+        raise UserError(f"{path}:{number}: expected {_EXPECTED}, received {text[:80]!r}. Mend it.")
+    return row

@@ -1,0 +1,112 @@
+"""Box arithmetic on `keras.ops`.
+
+Boxes are `[x1, y1, x2, y2]` float32 px, half-open: width = x2 - x1 (docs/decisions/0003).
+"""
+
+from typing import Any
+
+from keras import ops
+
+Tensor = Any
+
+
+def include_last_pixel(boxes: Tensor) -> Tensor:
+    """Turns inclusive corners into half-open ones.
+
+    The official code counts the pixel under (x2, y2) as part of a box: width = x2 - x1 + 1, both
+    for ground truth at network scale and for areas in NMS (`lib/utils/bbox.pyx`, `lib/nms`).
+
+    Args:
+        boxes: `[..., 4]` float32, inclusive corners, px.
+
+    Returns:
+        `[..., 4]` float32, half-open, px.
+    """
+    return boxes + ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0], dtype=boxes.dtype)
+
+
+def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
+    """Computes the IoU of every box in one set with every box in another.
+
+    An empty box has IoU 0 with everything, also itself, so zero padding rows can never match.
+
+    Args:
+        boxes_a: `[..., N, 4]` float32, half-open, px.
+        boxes_b: `[..., M, 4]` float32, half-open, px. `M` may be 0.
+
+    Returns:
+        `[..., N, M]` float32 in `[0, 1]`.
+    """
+    a = ops.expand_dims(boxes_a, -2)  # [..., N, 1, 4]
+    b = ops.expand_dims(boxes_b, -3)  # [..., 1, M, 4]
+    overlap = ops.minimum(a[..., 2:], b[..., 2:]) - ops.maximum(a[..., :2], b[..., :2])
+    overlap = ops.maximum(overlap, 0.0)
+    intersection = overlap[..., 0] * overlap[..., 1]  # [..., N, M]
+    union = _area(a) + _area(b) - intersection
+    return intersection / ops.where(union > 0.0, union, 1.0)
+
+
+def _area(boxes: Tensor) -> Tensor:
+    sides = ops.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """Computes the regression targets of boxes relative to anchors.
+
+    Args:
+        boxes: `[..., 4]` float32, half-open, px. Sides must be positive.
+        anchors: `[..., 4]` float32, half-open, px.
+
+    Returns:
+        `[..., 4]` float32 `(dx, dy, dw, dh)`: shift of the centre in anchor sides, log of the ratio
+        of sides.
+
+    References:
+        `lib/utils/bbox_transform.py: bbox_transform`.
+    """
+    anchor_sides = anchors[..., 2:] - anchors[..., :2]
+    sides = boxes[..., 2:] - boxes[..., :2]
+    shift = (boxes[..., :2] + 0.5 * sides) - (anchors[..., :2] + 0.5 * anchor_sides)
+    return ops.concatenate([shift / anchor_sides, ops.log(sides / anchor_sides)], axis=-1)
+
+
+def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
+    """Moves and scales anchors by regression outputs: the inverse of `encode`.
+
+    Args:
+        deltas: `[..., 4]` float32 `(dx, dy, dw, dh)`.
+        anchors: `[..., 4]` float32, half-open, px.
+
+    Returns:
+        `[..., 4]` float32 px. The official code reads these numbers as inclusive corners, that is
+        one pixel further right and down than the ground truth it trained with (fidelity is kept:
+        the published AP includes it).
+
+    References:
+        `lib/utils/bbox_transform.py: bbox_transform_inv`, with its guard: a log ratio over 50 is
+        taken as 5.
+    """
+    anchor_sides = anchors[..., 2:] - anchors[..., :2]
+    centres = anchors[..., :2] + 0.5 * anchor_sides + deltas[..., :2] * anchor_sides
+    log_ratio = ops.where(deltas[..., 2:] > 50.0, 5.0, deltas[..., 2:])
+    half = 0.5 * ops.exp(log_ratio) * anchor_sides
+    return ops.concatenate([centres - half, centres + half], axis=-1)
+
+
+def clip(boxes: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    """Clips inclusive corners to an image: x to `[0, width - 1]`, y to `[0, height - 1]`.
+
+    Args:
+        boxes: `[..., 4]` float32 px.
+        height: Scalar, px.
+        width: Scalar, px.
+
+    Returns:
+        `[..., 4]` float32 px.
+
+    References:
+        `lib/utils/bbox_transform.py: clip_boxes`.
+    """
+    last = ops.cast(ops.stack([width, height, width, height]), boxes.dtype) - 1.0
+    return ops.maximum(ops.minimum(boxes, last), 0.0)

@@ -1,0 +1,44 @@
+"""From one module's outputs to its best boxes (`SSH/layers/proposal_layer.py`, TEST phase)."""
+
+from typing import Any
+
+from keras import ops
+
+from ssh_tf.geometry.boxes import clip, decode
+
+Tensor = Any
+
+
+def face_probability(logits: Tensor) -> Tensor:
+    """Returns the softmax probability of the face class.
+
+    Args:
+        logits: `[..., 2]` background, face.
+
+    Returns:
+        `[...]` float32 in `[0, 1]`.
+    """
+    return ops.softmax(ops.cast(logits, "float32"), axis=-1)[..., 1]
+
+
+def propose(
+    scores: Tensor, deltas: Tensor, anchors: Tensor, *, size: Tensor, top_k: int
+) -> tuple[Tensor, Tensor]:
+    """Keeps a module's best boxes for one image. There is no NMS and no minimum size here.
+
+    Args:
+        scores: `[N]` float32 face probabilities.
+        deltas: `[N, 4]` float32.
+        anchors: `[N, 4]` float32, half-open, network px.
+        size: `(height, width)` of the network input, px; boxes are clipped to it.
+        top_k: Most boxes to keep.
+
+    Returns:
+        `(boxes, scores)`: `[K, 4]` inclusive corners in network px and `[K]`, best first,
+        `K = min(top_k, N)`.
+    """
+    count = ops.minimum(ops.shape(scores)[0], top_k)
+    scores, index = ops.top_k(scores, count)
+    # Decoding only what is kept gives the same boxes as the official order: decode, clip, sort.
+    boxes = decode(ops.take(deltas, index, axis=0), ops.take(anchors, index, axis=0))
+    return clip(boxes, size[0], size[1]), scores
