@@ -64,29 +64,29 @@ def voc_ap(recall: np.ndarray, precision: np.ndarray) -> float:
     return float(np.sum(steps * envelope))
 
 
-def load_published(path: Path) -> Curve:
+def load_published(path: Path) -> tuple[str, Curve]:
     """Reads a published curve in the WIDER tool's form, `wider_pr_info_<method>_<setting>.mat`.
 
     Args:
-        path: A MATLAB file, version 5 or 7.3 (HDF5), whose variable `pr_cruve` (their spelling)
-            holds precision and recall.
+        path: A MATLAB file, version 5 or 7.3 (HDF5), whose variables are `pr_cruve` (their
+            spelling), precision and recall, and `legend_name`.
 
     Returns:
-        The curve, with its average precision.
+        The method's name, and the curve with its average precision.
 
     Raises:
         UserError: If the file is not of this form.
     """
     try:
-        table = _read_hdf5(path) if _is_hdf5(path) else loadmat(path)["pr_cruve"]
+        name, table = _read_hdf5(path) if _is_hdf5(path) else _read_mat5(path)
         precision, recall = np.asarray(table, np.float64).reshape(-1, 2).T
-    # SciPy raises whatever the damaged bytes lead to.
+    # SciPy and h5py raise whatever the damaged bytes lead to.
     except Exception as error:
         raise UserError(
-            f"{path}: expected a MATLAB file with `pr_cruve`, received {error!r}. "
-            "Take it from WIDER FACE's evaluation tool, or leave it out."
+            f"{path}: expected a MATLAB file with `pr_cruve` and `legend_name`, received {error!r}."
+            " Take it from WIDER FACE's evaluation tool, or leave it out."
         ) from error
-    return Curve(voc_ap(recall, precision), precision, recall)
+    return name, Curve(voc_ap(recall, precision), precision, recall)
 
 
 def _is_hdf5(path: Path) -> bool:
@@ -95,7 +95,13 @@ def _is_hdf5(path: Path) -> bool:
         return file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE
 
 
-def _read_hdf5(path: Path) -> np.ndarray:
+def _read_hdf5(path: Path) -> tuple[str, np.ndarray]:
     with h5py.File(path) as file:
+        letters = np.asarray(file["legend_name"]).ravel()
         # MATLAB stores columns first.
-        return np.asarray(file["pr_cruve"]).T
+        return "".join(map(chr, letters)), np.asarray(file["pr_cruve"]).T
+
+
+def _read_mat5(path: Path) -> tuple[str, np.ndarray]:
+    content = loadmat(path)
+    return str(content["legend_name"].item()), content["pr_cruve"]

@@ -7,6 +7,8 @@ row `x y w h score` per box. Detectors in circulation write it in slightly diffe
 reader takes all that leave no doubt about what is meant.
 """
 
+import math
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,10 +16,8 @@ import numpy as np
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_folder, write_text
 
-COLUMNS = 5  # x, y, w, h, score
-
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-_EXPECTED = "a row `x y w h score` of finite numbers"
+_ROW = ("x", "y", "w", "h", "score")
 _LAYOUT = "detections in WIDER's layout, <event>/<image>.txt"
 
 NumberedLine = tuple[int, str]
@@ -110,40 +110,21 @@ def read_wider(folder: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _read_table(path: Path) -> np.ndarray:
-    """Returns `[D, 5]` float64, `x, y, w, h, score`."""
-    lines = _content_lines(path)
-    if not lines:
-        return np.zeros((0, COLUMNS))
-    lines = lines if _lacks_header(lines) else lines[1:]
-    if not lines:
-        raise UserError(f"{path}:2: expected the number of boxes, received nothing. Complete it.")
-    (number, count), rows = lines[0], lines[1:]
-    if _box_count(path, number, count) != len(rows):
-        raise UserError(
-            f"{path}:{number}: expected {count} rows, received {len(rows)}. "
-            "Mend the count or complete the file."
-        )
-    return np.array([_row(path, *row) for row in rows]).reshape(-1, COLUMNS)
-
-
-def _content_lines(path: Path) -> list[NumberedLine]:
-    """Returns the lines that are not blank, stripped, numbered from 1 with the blank ones."""
-    # Only the header, which is not used, may hold anything else than ASCII.
+def content_lines(path: Path) -> list[NumberedLine]:
+    """Returns a text file's lines that are not blank, stripped, with their numbers from 1."""
+    # Only names may hold anything else than ASCII.
     text = path.read_bytes().decode("utf-8-sig", errors="replace")
     # DOS editors end files with Ctrl-Z; old Mac files end lines with CR alone.
     lines = text.replace("\x1a", "").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _lacks_header(lines: list[NumberedLine]) -> bool:
-    """Tells whether the first line is the count: it is `0` alone, or boxes follow at once."""
-    if len(lines) == 1:
-        return lines[0][1] == "0"
-    return len(lines[0][1].split()) == 1 and len(lines[1][1].split()) >= COLUMNS
+def parse_count(path: Path, number: int, text: str) -> int:
+    """Parses a line that holds a number of boxes; `5.0` is 5.
 
-
-def _box_count(path: Path, number: int, text: str) -> int:
+    Raises:
+        UserError: If it holds anything else than one whole number from 0.
+    """
     try:
         count = float(text)
     except ValueError:
@@ -156,12 +137,44 @@ def _box_count(path: Path, number: int, text: str) -> int:
     return int(count)
 
 
-def _row(path: Path, number: int, text: str) -> list[float]:
+def parse_row(path: Path, number: int, text: str, names: Sequence[str]) -> list[float]:
+    """Parses the first `len(names)` numbers of a row.
+
+    Raises:
+        UserError: If there are fewer, or one is not a finite number; `names` says what they are.
+    """
     try:
-        row = [float(token) for token in text.split()[:COLUMNS]]
+        row = [float(token) for token in text.split()[: len(names)]]
     except ValueError:
         row = []
-    # One sum is NaN or infinite iff a term is (or all are absurdly large), and cheap.
-    if len(row) != COLUMNS or not abs(sum(row)) < float("inf"):
-        raise UserError(f"{path}:{number}: expected {_EXPECTED}, received {text[:80]!r}. Mend it.")
+    # The sum of finite numbers is finite (but for absurdly large ones), and cheap.
+    if len(row) != len(names) or not math.isfinite(sum(row)):
+        raise UserError(
+            f"{path}:{number}: expected a row `{' '.join(names)}` of finite numbers, "
+            f"received {text[:80]!r}. Mend the row."
+        )
     return row
+
+
+def _read_table(path: Path) -> np.ndarray:
+    """Returns `[D, 5]` float64, `x, y, w, h, score`."""
+    lines = content_lines(path)
+    if not lines:
+        return np.zeros((0, len(_ROW)))
+    lines = lines if _lacks_header(lines) else lines[1:]
+    if not lines:
+        raise UserError(f"{path}:2: expected the number of boxes, received nothing. Complete it.")
+    (number, count), rows = lines[0], lines[1:]
+    if parse_count(path, number, count) != len(rows):
+        raise UserError(
+            f"{path}:{number}: expected {count} rows, received {len(rows)}. "
+            "Mend the count or complete the file."
+        )
+    return np.array([parse_row(path, *row, _ROW) for row in rows]).reshape(-1, len(_ROW))
+
+
+def _lacks_header(lines: list[NumberedLine]) -> bool:
+    """Tells whether the first line is the count: it is `0` alone, or boxes follow at once."""
+    if len(lines) == 1:
+        return lines[0][1] == "0"
+    return len(lines[0][1].split()) == 1 and len(lines[1][1].split()) >= len(_ROW)

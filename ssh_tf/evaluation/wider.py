@@ -102,7 +102,7 @@ def all_faces(images: Sequence[WiderImage], *, minimum_height: float = 0) -> Wid
         The images in the same order. An image without faces holds one ignored box of zeros, as in
         WIDER's own files: with it the protocol counts detections there as false positives.
     """
-    kept = [np.flatnonzero(_counts(image, minimum_height)) for image in images]
+    kept = [_counted_faces(image, minimum_height) for image in images]
     faces = [
         _int32(image.boxes if len(image.boxes) else np.zeros((1, 4))).astype(np.int32)
         for image in images
@@ -191,10 +191,10 @@ def _read_cells(path: Path, variable: str) -> list[list[np.ndarray]]:
     ]
 
 
-def _counts(image: WiderImage, minimum_height: float) -> np.ndarray:
+def _counted_faces(image: WiderImage, minimum_height: float) -> np.ndarray:
     width, height = image.boxes[:, 2], image.boxes[:, 3]
     valid = image.attributes[:, ATTRIBUTES.index("invalid")] == 0
-    return valid & (width > 0) & (height > 0) & (height >= minimum_height)
+    return np.flatnonzero(valid & (width > 0) & (height > 0) & (height >= minimum_height))
 
 
 def _require_common_image(detections: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
@@ -270,8 +270,8 @@ def _corners_and_area(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _int32(values: np.ndarray) -> np.ndarray:
     """Rounds as MATLAB's `int32` does, into int64 so that sums and products cannot overflow."""
-    rounded = np.trunc(values + np.copysign(0.5, values))
-    return np.clip(rounded, _INT32.min, _INT32.max).astype(np.int64)
+    rounded: np.ndarray = np.trunc(values + np.copysign(0.5, values))
+    return rounded.clip(_INT32.min, _INT32.max).astype(np.int64)
 
 
 def _kept_mask(kept: Sequence[np.ndarray], offsets: np.ndarray) -> np.ndarray:

@@ -96,14 +96,14 @@ _SIGNATURES = {
 _HEAD_BYTES = 4096
 _HTML = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|!--|html|head|\?xml)", re.IGNORECASE)
 _PROTOTXT = re.compile(rb"\blayers?\s*\{|^\s*(name|input)\s*:", re.MULTILINE)
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f\xf8-\xff]")  # in no UTF-8 text
 
 
 class _WireError(Exception):
     """The bytes are no protobuf message, or not one that Caffe writes."""
 
 
-class _Overrun(_WireError):
+class _OverrunError(_WireError):
     """A field goes on behind the end of its message."""
 
 
@@ -235,7 +235,7 @@ def _reject_other_formats(path: Path, head: bytes) -> None:
     if not found and _HTML.match(head):
         found = "a web page, not the file behind its link. Download the file itself"
     # A network's head always has control characters: they number its layers' fields.
-    if not found and not _CONTROL.search(head):
+    if not found and not _NO_TEXT.search(head):
         is_network = _PROTOTXT.search(head)
         found = "a .prototxt, the network without weights" if is_network else "a text file"
         found += ". Give the .caffemodel"
@@ -255,7 +255,7 @@ def _layers(path: Path, data: mmap.mmap) -> Iterator[tuple[str, list[Array]]]:
             name, blobs = _layer(path, data, field)
             place = f"after layer {name!r}"
             yield name, blobs
-    except _Overrun as error:
+    except _OverrunError as error:
         unlike = "" if is_network else ", or no .caffemodel at all"
         raise UserError(
             f"{path} is truncated{unlike}: it ends at byte {len(data)}, {place}, inside a record"
@@ -342,7 +342,7 @@ def _float32(chunks: Sequence[npt.NDArray[np.generic]]) -> Array:
 def _shaped(values: Array, shape: tuple[int, ...]) -> Array:
     """Gives a blob its shape; the number of axes is checked first, for a product in bounds."""
     if not values.size or len(shape) > _MAX_AXES or math.prod(shape) != values.size:
-        raise _WireError(f"a blob of shape {shape[:_MAX_AXES]} has {values.size} values")
+        raise _WireError(f"a blob of shape {shape[:8]} has {values.size} values")
     return values.reshape(shape)
 
 
@@ -370,7 +370,7 @@ def _fields(data: mmap.mmap, start: int, stop: int) -> Iterator[_Field]:
         if not 0 < number <= _MAX_FIELD_NUMBER:
             raise _WireError(f"byte {begin} begins no field that Caffe writes")
         if end > stop:
-            raise _Overrun(f"the field at byte {begin} should end at byte {end}")
+            raise _OverrunError(f"the field at byte {begin} should end at byte {end}")
         yield _Field(number, wire, position, end, value)
         begin = end
 
@@ -399,7 +399,7 @@ def _varint(data: mmap.mmap, position: int, stop: int) -> tuple[int, int]:
     value = 0
     for index in range(_MAX_VARINT_BYTES):
         if position + index >= stop:
-            raise _Overrun(f"the number at byte {position} has no end")
+            raise _OverrunError(f"the number at byte {position} has no end")
         byte = data[position + index]
         value |= (byte & 0x7F) << 7 * index
         if byte < 0x80:

@@ -1,0 +1,87 @@
+"""Decoding, the official scale and the official resize: the one copy that all parts use."""
+
+from typing import Any
+
+import tensorflow as tf
+
+Tensor = Any
+
+
+def decode(encoded: Tensor) -> Tensor:
+    """Decodes a JPEG or PNG to RGB.
+
+    Args:
+        encoded: Scalar string, the file's bytes.
+
+    Returns:
+        `[H, W, 3]` uint8. Grey is repeated, alpha and 16-bit depth are dropped; EXIF rotation is not
+        applied, as WIDER's boxes are drawn on the stored pixels.
+
+    Raises:
+        tf.errors.InvalidArgumentError: If the bytes are neither, or incomplete.
+    """
+    return tf.cond(
+        tf.io.is_jpeg(encoded),
+        # The accurate transform is the one OpenCV and PIL use.
+        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_png(encoded, channels=3),
+    )
+
+
+def single_scale(size: Tensor, *, shorter_px: int, longer_px: int) -> Tensor:
+    """Returns the factor that brings the shorter side to `shorter_px`, or the longer to its limit.
+
+    Args:
+        size: `[2]` int, height and width of the image, px.
+        shorter_px: Wanted shorter side.
+        longer_px: Most pixels of the longer side; it wins.
+
+    Returns:
+        Scalar float64, one factor for both axes.
+
+    References:
+        `SSH/test.py: _get_image_blob`, `lib/utils/blob.py: prep_im_for_blob`.
+    """
+    size = tf.cast(size, tf.float64)
+    shorter, longer = tf.reduce_min(size), tf.reduce_max(size)
+    scale = shorter_px / shorter
+    return tf.where(tf.round(scale * longer) > longer_px, longer_px / longer, scale)
+
+
+def scaled_size(size: Tensor, scale: Tensor) -> Tensor:
+    """Returns the size that `cv2.resize(fx=scale, fy=scale)` gives: rounded half to even.
+
+    Args:
+        size: `[2]` int, px.
+        scale: Scalar float64.
+
+    Returns:
+        `[2]` int32, at least 1.
+    """
+    pixels = tf.round(tf.cast(size, tf.float64) * scale)
+    return tf.maximum(tf.cast(pixels, tf.int32), 1)
+
+
+def resize(image: Tensor, scale: Tensor) -> Tensor:
+    """Resizes like `cv2.resize(image, None, fx=scale, fy=scale)`, bilinear, without antialiasing.
+
+    OpenCV maps pixels by the scale itself; `tf.image.resize` maps them by the ratio of the rounded
+    sizes, which differs by up to tens of grey levels.
+
+    Args:
+        image: `[H, W, 3]` uint8 or float32.
+        scale: Scalar float64.
+
+    Returns:
+        `[round(H scale), round(W scale), 3]` float32.
+    """
+    factor = tf.cast(scale, tf.float32)
+    resized = tf.raw_ops.ScaleAndTranslate(
+        images=tf.cast(image, tf.float32)[tf.newaxis],
+        size=scaled_size(tf.shape(image)[:2], scale),
+        scale=tf.stack([factor, factor]),
+        translation=tf.zeros([2]),
+        kernel_type="triangle",
+        antialias=False,
+    )[0]
+    return tf.ensure_shape(resized, [None, None, 3])
