@@ -1,4 +1,4 @@
-"""Every name that crosses a process: record keys, serving inputs and outputs. No TensorFlow here."""
+"""Every name that crosses a process: record keys, serving inputs and outputs."""
 
 # Record keys: those of the TF Object Detection API, so that its readers read our records.
 IMAGE_ENCODED = "image/encoded"

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ssh_tf.data.records import shard_name, to_example
 from ssh_tf.data.wider import WiderImage, find_split, read_annotations, training_corners
 from ssh_tf.errors import UserError
 from ssh_tf.files import atomic_path, existing_file, output_folder, write_text
+from ssh_tf.progress import Progress, Tick, silent
 
 
 def build_records(
@@ -26,7 +27,7 @@ def build_records(
     shards: int = 32,
     workers: int = 2,
     seed: int = 0,
-    on_image: Callable[[], None] = lambda: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Writes `shards` files and, last, the manifest that makes them a data set.
 
@@ -41,7 +42,7 @@ def build_records(
         shards: Files to write; never more than there are images.
         workers: Threads that read and check images.
         seed: Of the order.
-        on_image: Called after each image.
+        progress: See `ssh_tf.progress`.
 
     Returns:
         The manifest.
@@ -59,12 +60,13 @@ def build_records(
     order = np.random.default_rng(seed).permutation(len(images))
     parts = np.array_split(order, min(shards, max(1, len(images))))
     entries = []
+    tick = progress("records", len(images))
     with ThreadPoolExecutor(max_workers=workers) as pool:
         for index, part in enumerate(parts):
             path = folder / shard_name(split, index, len(parts))
             chosen = [images[i] for i in part]
             examples = pool.map(lambda image: _example(source.images_dir, image), chosen)
-            entries.append(_write_shard(path, examples, on_image))
+            entries.append(_write_shard(path, examples, tick))
     manifest = {
         "schema": signature.RECORDS_SCHEMA,
         "split": split,
@@ -118,10 +120,7 @@ def image_size(encoded: bytes, path: Path) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _write_shard(
-    path: Path, examples: Iterator[tuple[bytes, int]] | Sequence[tuple[bytes, int]],
-    on_image: Callable[[], None],
-) -> dict[str, Any]:
+def _write_shard(path: Path, examples: Iterator[tuple[bytes, int]], tick: Tick) -> dict[str, Any]:
     """Writes one shard, whole or not at all; returns its entry in the manifest."""
     images = faces = 0
     with atomic_path(path) as temporary:
@@ -129,7 +128,7 @@ def _write_shard(
             for example, count in examples:
                 writer.write(example)
                 images, faces = images + 1, faces + count
-                on_image()
+                tick()
         data = temporary.read_bytes()
     return {
         "name": path.name,

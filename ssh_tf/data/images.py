@@ -14,8 +14,8 @@ def decode(encoded: Tensor) -> Tensor:
         encoded: Scalar string, the file's bytes.
 
     Returns:
-        `[H, W, 3]` uint8. Grey is repeated, alpha and 16-bit depth are dropped; EXIF rotation is not
-        applied, as WIDER's boxes are drawn on the stored pixels.
+        `[H, W, 3]` uint8. Grey is repeated, alpha and 16-bit depth are dropped; EXIF rotation is
+        not applied, as WIDER's boxes are drawn on the stored pixels.
 
     Raises:
         tf.errors.InvalidArgumentError: If the bytes are neither, or incomplete.

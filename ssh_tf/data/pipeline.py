@@ -16,7 +16,9 @@ Tensor = Any
 FACE_PADDING = -1.0
 
 
-def training_dataset(config: DataConfig, *, batch: int, seed: int, skip: int = 0) -> tf.data.Dataset:
+def training_dataset(
+    config: DataConfig, *, batch: int, seed: int, skip: int = 0
+) -> tf.data.Dataset:
     """Reads a folder of records forever, in an order that only `seed` decides.
 
     Args:

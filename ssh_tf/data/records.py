@@ -129,7 +129,9 @@ def read_manifest(folder: str | Path) -> Mapping[str, Any]:
         schema, shards = manifest["schema"], manifest["shards"]
         sizes = {shard["name"]: shard["bytes"] for shard in shards}
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a manifest ({error}). Run `ssh-tf records` again.") from error
+        raise UserError(
+            f"{path} is not a manifest ({error}). Run `ssh-tf records` again."
+        ) from error
     if schema != signature.RECORDS_SCHEMA:
         raise UserError(
             f"{path} has schema {schema}; this version reads {signature.RECORDS_SCHEMA}. "

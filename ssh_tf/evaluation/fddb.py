@@ -165,12 +165,18 @@ def overlaps(ellipses: np.ndarray, regions: np.ndarray, size: tuple[int, int]) -
     """
     width, height = size
     paint = ellipse_mask if regions.shape[1] == len(_ELLIPSE) else rectangle_mask
-    faces = _flat_masks([ellipse_mask(row, width, height) for row in ellipses], width * height)
-    found = _flat_masks([paint(row, width, height) for row in regions], width * height)
-    # Counts are exact in float32 up to 16 million pixels.
-    inter = (faces @ found.T).astype(np.float64)
-    union = faces.sum(axis=1)[:, None] + found.sum(axis=1)[None, :] - inter
-    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    masks = [ellipse_mask(row, width, height).ravel() for row in ellipses]
+    faces = np.array(masks, np.float32).reshape(-1, width * height)
+    areas = faces.sum(axis=1)
+    iou = np.zeros((len(ellipses), len(regions)))
+    # One mask at a time: an image may have thousands of detections.
+    for column, region in enumerate(regions):
+        mask = paint(region, width, height).ravel().astype(np.float32)
+        # Counts of pixels are exact in float32 up to 16 million.
+        inter = faces @ mask
+        union = areas + mask.sum() - inter
+        np.divide(inter, union, out=iou[:, column], where=union > 0, dtype=np.float64)
+    return iou
 
 
 def rectangle_mask(rectangle: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -228,13 +234,10 @@ def _pool(steps: np.ndarray, *, has_empty: bool) -> np.ndarray:
     """Sums all images' steps; returns `[T, 4]`, one row per distinct score, falling."""
     ordered = steps[np.argsort(-steps[:, 0], kind="stable")]
     totals = np.column_stack([ordered[:, 0], np.cumsum(ordered[:, 1:], axis=0)])
-    last = np.append(ordered[1:, 0] != ordered[:-1, 0], [True] * bool(len(ordered)))
+    # A score's last row holds the sum over all images.
+    last = np.flatnonzero(np.diff(ordered[:, 0], append=-np.inf))
     start = np.array([[np.finfo(np.float64).max, 0, 0, 0]])
-    return np.concatenate([start[: int(has_empty)], totals[last.astype(bool)]])
-
-
-def _flat_masks(masks: Sequence[np.ndarray], pixels: int) -> np.ndarray:
-    return np.array(masks, np.float32).reshape(-1, pixels)
+    return np.concatenate([start[: int(has_empty)], totals[last]])
 
 
 def _pixel(value: float) -> int:

@@ -14,7 +14,7 @@ References:
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 from scipy.io import loadmat
@@ -135,7 +135,7 @@ def read_detections(path: Path) -> Detections:
 def from_tables(tables: Mapping[str, np.ndarray]) -> Detections:
     """Joins tables per image, `[D, 5]` with `x, y, w, h` in px and score."""
     joined = np.concatenate([np.zeros((0, 5)), *tables.values()])
-    images = [image_key(f"{PurePosixPath(name).name}") for name, t in tables.items() for _ in t]
+    images = [image_key(name) for name, t in tables.items() for _ in t]
     corners = np.concatenate([joined[:, :2], joined[:, :2] + joined[:, 2:4]], axis=1)
     return Detections(images, joined[:, 4], corners)
 
@@ -155,7 +155,7 @@ def evaluate(
     """
     detections = _by_score(_large_enough(detections))
     boxes = detections.boxes
-    refinements = []
+    refinements: list[np.ndarray] = []
     for index in range(rounds):
         boxes = boxes if index == 0 else refine(boxes, refinements[-1])
         labels, matched = _match(detections.images, boxes, annotations)
@@ -273,7 +273,8 @@ def _fit(boxes: np.ndarray, faces: np.ndarray) -> np.ndarray:
         return _UNREFINED
     centre, size = _centre_size(boxes)
     face_centre, face_size = _centre_size(faces)
-    return np.concatenate([(face_centre - centre) / size, face_size / size], axis=1).mean(axis=0)
+    steps = np.concatenate([(face_centre - centre) / size, face_size / size], axis=1)
+    return np.asarray(steps.mean(axis=0))
 
 
 def _centre_size(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

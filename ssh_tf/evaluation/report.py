@@ -51,7 +51,7 @@ _DPI = 150
 _TOP = 1.01  # a line at 1 shows in its full width
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What was evaluated.
 
@@ -190,9 +190,9 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _precision_recall_figure(setting: str, curve: Curve, others: Mapping[str, Curve]) -> Figure:
     figure, axes = _empty_figure("Recall", "Precision", f"Precision-recall, {setting}")
-    ranked = sorted(others.items(), key=lambda item: -item[1].ap)
     handles = {}
-    for index, (method, other) in enumerate(ranked):
+    # In the files' order, so that a method has the same colour in every setting.
+    for index, (method, other) in enumerate(others.items()):
         colour = _OTHER_COLTHIS_RUN[index % len(_OTHER_COLTHIS_RUN)]
         style = ("-", "--", ":")[index // len(_OTHER_COLTHIS_RUN) % 3]
         (line,) = axes.plot(other.recall, other.precision, style, color=colour, linewidth=1.3)

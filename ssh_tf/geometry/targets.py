@@ -140,5 +140,7 @@ def _hardest(
         kept = kept & (ops.arange(count, dtype="int32") < limit)
     rows = ops.repeat(ops.arange(batch, dtype="int32"), count)
     places = ops.stack([rows, ops.reshape(ops.cast(index, "int32"), (-1,))], axis=-1)
-    marks = ops.scatter(places, ops.reshape(ops.cast(kept, "int32"), (-1,)), (batch, anchors + count))
+    marks = ops.scatter(
+        places, ops.reshape(ops.cast(kept, "int32"), (-1,)), (batch, anchors + count)
+    )
     return marks[:, :anchors] > 0

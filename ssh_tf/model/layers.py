@@ -1,4 +1,4 @@
-"""The three layers Keras lacks: pixel preprocessing, canvas masking, Caffe's bilinear upsampling."""
+"""The three layers Keras lacks: pixel preprocessing, canvas masking, Caffe's upsampling."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -107,7 +107,9 @@ class BilinearUpsample(keras.layers.Layer):
         channels = features.shape[-1]
         batch, height, width = ops.shape(features)[:3]
         padded = ops.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]])
-        phases = ops.depthwise_conv(padded, self.kernel, padding="valid", data_format="channels_last")
+        phases = ops.depthwise_conv(
+            padded, self.kernel, padding="valid", data_format="channels_last"
+        )
         phases = ops.reshape(phases, (batch, height + 1, width + 1, channels, 2, 2))
         pixels = ops.transpose(phases, (0, 1, 4, 2, 5, 3))  # [B, h+1, 2, w+1, 2, C]
         pixels = ops.reshape(pixels, (batch, 2 * (height + 1), 2 * (width + 1), channels))

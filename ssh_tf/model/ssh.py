@@ -63,7 +63,7 @@ class SSH(keras.Model):
     def exact(self) -> keras.Model:
         """Returns the same layers as a model of images that fill their canvas.
 
-        Without the masks it is as fast as the bare network. Input: `images` alone; outputs as above.
+        Without the masks it is as fast as the bare network. Input: `images` alone.
         """
         layers = {layer.name: layer for layer in self.layers}
         images = keras.Input((None, None, 3), name="images")

@@ -1,14 +1,22 @@
 """Where a network's weights come from: ImageNet, chance, or a file."""
 
+import logging
+import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
-from absl import logging
+import tensorflow as tf
 
-from ssh_tf.config import ModelConfig
+from ssh_tf.config import ModelConfig, load
+from ssh_tf.errors import UserError
+from ssh_tf.files import existing_file
+from ssh_tf.model.caffe import CaffeImport, to_keras
+from ssh_tf.model.caffemodel import read_caffemodel
 from ssh_tf.model.layers import CAFFE_MEANS, KERAS_MEANS
 from ssh_tf.model.ssh import SSH
+
+_LOG = logging.getLogger(__name__)
 
 # Typical deviation of pixels from the mean, in grey levels: what the first convolution is scaled by
 # when it starts from chance, so that activations are of order 1 in every layer.
@@ -29,8 +37,7 @@ def build_network(config: ModelConfig, *, seed: int) -> SSH:
         UserError: If a weights file is not usable.
     """
     keras.utils.set_random_seed(seed)
-    means = CAFFE_MEANS if config.weights.endswith(".caffemodel") else KERAS_MEANS
-    network = SSH(config, means)
+    network = SSH(config, means_for(config.weights))
     if config.weights == "imagenet":
         _load_imagenet(network, seed)
     elif config.weights == "random":
@@ -40,11 +47,16 @@ def build_network(config: ModelConfig, *, seed: int) -> SSH:
     return network
 
 
+def means_for(weights: str) -> tuple[float, float, float]:
+    """Returns the pixel means that belong to weights of the origin `ModelConfig.weights`."""
+    return CAFFE_MEANS if weights.endswith(".caffemodel") else KERAS_MEANS
+
+
 def _load_imagenet(network: SSH, seed: int) -> None:
     try:
         source = keras.applications.VGG16(include_top=False, weights="imagenet")
     except Exception as error:  # keras.utils.get_file raises bare Exception for any network failure
-        logging.warning(
+        _LOG.warning(
             "ImageNet weights could not be downloaded (%s). Training starts from random (He) "
             "weights, which reaches far lower AP. To use a file, set model.weights to its path.",
             error,
@@ -75,3 +87,95 @@ def initialise(network: SSH, seed: int) -> None:
         draw = np.random.default_rng([seed, index]).standard_normal(shape, dtype=np.float32)
         layer.kernel.assign(draw * np.float32(deviation))
         layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
+
+
+def load_network(path: str | Path) -> SSH:
+    """Loads a network with its architecture and preprocessing.
+
+    Args:
+        path: A run folder of `ssh-tf train`, a `.keras` file or a `.caffemodel`.
+
+    Returns:
+        The network.
+
+    Raises:
+        UserError: If `path` is none of these, can't be read, or is a `.caffemodel` of VGG-16 alone.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _load_run(path)
+    file = existing_file(path, "a run folder, a .keras file or a .caffemodel")
+    if file.suffix == ".caffemodel":
+        network = SSH(ModelConfig(), CAFFE_MEANS)
+        if _load_caffe(network, file).trunk_only:
+            raise UserError(
+                f"{file} holds VGG-16's convolutions alone and no detection modules. Expected a "
+                "whole detector. To train one from this file, name it as model.weights."
+            )
+        return network
+    return _load_keras(file)
+
+
+def load_weights(network: SSH, path: Path) -> None:
+    """Fills a network from a file, as far as the file goes.
+
+    Args:
+        network: Changed in place. Its means must be those of the file's origin.
+        path: A `.caffemodel` (all of SSH, or the VGG-16 trunk alone) or a `.keras` file.
+
+    Raises:
+        UserError: If the file can't be read or does not fit the network.
+    """
+    file = existing_file(path, "a .keras file or a .caffemodel")
+    if file.suffix != ".caffemodel":
+        _copy(_load_keras(file), network, file)
+        return
+    imported = _load_caffe(network, file)
+    if imported.trunk_only:
+        skipped = ", ".join(imported.skipped) or "none"
+        _LOG.info("%s: VGG-16 trunk alone, its other layers skipped: %s", file, skipped)
+
+
+def _load_caffe(network: SSH, file: Path) -> CaffeImport:
+    """Fills a network from a `.caffemodel`, as far as the file goes."""
+    layers = {
+        layer.name: layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)
+    }
+    shapes = {name: (tuple(a.kernel.shape), tuple(a.bias.shape)) for name, a in layers.items()}
+    imported = to_keras(read_caffemodel(file), shapes, file)
+    for name, (kernel, bias) in imported.weights.items():
+        layers[name].set_weights([kernel, bias])
+    return imported
+
+
+def _load_run(folder: Path) -> SSH:
+    """Loads a finished run's `model.keras`, else the newest checkpoint of an unfinished one."""
+    if (folder / "model.keras").is_file():
+        return _load_keras(folder / "model.keras")
+    checkpoint = tf.train.latest_checkpoint(str(folder / "checkpoints"))
+    if checkpoint is None:
+        raise UserError(
+            f"{folder} has neither model.keras nor checkpoints/. Expected the --workdir of "
+            "`ssh-tf train`."
+        )
+    config = load(folder / "config.yaml")
+    network = SSH(config.model, means_for(config.model.weights))
+    tf.train.Checkpoint(network=network).restore(checkpoint).expect_partial()
+    return network
+
+
+def _load_keras(file: Path) -> SSH:
+    try:
+        network = keras.saving.load_model(file, compile=False)
+    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"{file} is not a .keras file of ssh_tf ({reason}).") from error
+    if not isinstance(network, SSH):
+        raise UserError(f"{file} holds a {type(network).__name__}, not an SSH network.")
+    return network
+
+
+def _copy(source: SSH, target: SSH, file: Path) -> None:
+    if source.config.modules != target.config.modules:
+        raise UserError(f"{file} has other detection modules than the settings under `model`.")
+    target.set_weights(source.get_weights())

@@ -35,7 +35,9 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
             factor = 0.5 * (1.0 + ops.cos(ops.minimum(done / config.steps, 1.0) * 3.14159265))
         else:
             passed = ops.sum(
-                ops.cast(done >= ops.convert_to_tensor([float("inf"), *config.decay_steps]), "float32")
+                ops.cast(
+                    done >= ops.convert_to_tensor([float("inf"), *config.decay_steps]), "float32"
+                )
             )
             factor = config.decay_factor**passed
         if config.warmup_steps:
@@ -88,8 +90,8 @@ class CaffeSGD(keras.optimizers.SGD):
 def official_multipliers(config: TrainConfig, module_names: tuple[str, ...]) -> Multipliers:
     """Returns the multipliers of `train_ssh.prototxt`.
 
-    Biases learn `bias_lr_multiplier` times as fast. Biases of the detection modules are not decayed,
-    those of VGG and fusion layers are.
+    Biases learn `bias_lr_multiplier` times as fast. Biases of the detection modules are not
+    decayed, those of VGG and fusion layers are.
 
     Args:
         config: The recipe.
@@ -107,7 +109,9 @@ def official_multipliers(config: TrainConfig, module_names: tuple[str, ...]) -> 
     return multipliers
 
 
-def make_optimizer(config: TrainConfig, module_names: tuple[str, ...]) -> keras.optimizers.Optimizer:
+def make_optimizer(
+    config: TrainConfig, module_names: tuple[str, ...]
+) -> keras.optimizers.Optimizer:
     """Returns the optimiser of a recipe, see `TrainConfig.optimizer`."""
     schedule = Schedule(config)
     if config.optimizer == "adam":

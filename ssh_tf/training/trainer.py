@@ -1,6 +1,7 @@
-"""The training loop: one `tf.function` over `strategy.run`, the same for one device and for many."""
+"""The training loop: one `tf.function` over `strategy.run`, for one device as for many."""
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,11 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import yaml
-from absl import logging
 from keras import ops
 
-from ssh_tf.config import Config, TrainConfig, to_yaml, validate
+from ssh_tf.config import Config, TrainConfig, load, to_yaml
 from ssh_tf.data.pipeline import training_dataset
 from ssh_tf.errors import UserError
 from ssh_tf.files import atomic_path, output_folder, write_text
@@ -21,6 +20,8 @@ from ssh_tf.model.ohem import training_model
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import build_network
 from ssh_tf.training.optimizer import make_optimizer
+
+_LOG = logging.getLogger(__name__)
 
 Tensor = Any
 Logs = Mapping[str, float]
@@ -104,10 +105,10 @@ def make_steps(
         count: Micro-batches per update.
 
     Returns:
-        `(accumulate, update)`, each a function of one distributed batch: `accumulate` adds its
-        gradients to those kept, `update` adds its own, applies the sum and clears it. The loss is
-        the mean over all images of an update, on however many replicas they lie
-        (docs/decisions/0004).
+        `(accumulate, update)`, each a function of an iterator that draws one batch per replica:
+        `accumulate` adds its gradients to those kept, `update` adds its own, applies the sum and
+        clears it. The loss is the mean over all images of an update, on however many replicas they
+        lie (docs/decisions/0004).
     """
     variables = state.training.trainable_variables
     scale = 1.0 / (strategy.num_replicas_in_sync * count)
@@ -125,15 +126,14 @@ def make_steps(
     def update(batch: Mapping[str, Tensor]) -> None:
         total = gradients(batch)
         if state.accumulators:
-            total = [
-                kept + new for kept, new in zip(state.accumulators, total, strict=True)
-            ]
+            total = [kept + new for kept, new in zip(state.accumulators, total, strict=True)]
         state.optimizer.apply(total, variables)
         for kept in state.accumulators:
             kept.assign(tf.zeros_like(kept))
 
-    def compiled(step: Callable[[Any], None]) -> Callable[[Any], None]:
-        return tf.function(lambda batch: strategy.run(step, args=(batch,)), reduce_retracing=True)
+    def compiled(step: Callable[[Any], None]) -> Any:
+        # Drawing the batch inside the graph keeps its unknown sizes unknown: one trace for all.
+        return tf.function(lambda batches: strategy.run(step, args=(next(batches),)))
 
     return compiled(accumulate), compiled(update)
 
@@ -161,7 +161,7 @@ def train(config: Config, workdir: str | Path, *, on_step: Callable[[int, Logs],
     strategy = make_strategy()
     count = micro_batches(config.train, strategy.num_replicas_in_sync)
     state = build_state(config, strategy)
-    logging.info(
+    _LOG.info(
         "%d replicas, %d images per update in %d micro-batches, %d trainable parameters",
         strategy.num_replicas_in_sync,
         config.train.images_per_update,
@@ -196,7 +196,7 @@ def _claim(folder: Path, config: Config) -> None:
     path = folder / "config.yaml"
     text = to_yaml(config)
     if path.exists():
-        begun = validate(yaml.safe_load(path.read_text(encoding="utf-8")), origin=str(path))
+        begun = load(path)
         if begun.model != config.model:
             raise UserError(
                 f"{folder} holds a run of another architecture (see {path}). "
@@ -217,7 +217,7 @@ def _restore(manager: tf.train.CheckpointManager) -> None:
             f"Checkpoint {manager.latest_checkpoint} does not fit this run ({reason}). "
             "Name another --workdir."
         ) from error
-    logging.info("Continuing from %s", manager.latest_checkpoint)
+    _LOG.info("Continuing from %s", manager.latest_checkpoint)
 
 
 def _loop(
@@ -235,8 +235,8 @@ def _loop(
     started, since = time.monotonic(), _updates(state)
     for step in range(since + 1, config.steps + 1):
         for _ in range(count - 1):
-            accumulate(next(batches))
-        update(next(batches))
+            accumulate(batches)
+        update(batches)
         logs: Logs = {}
         if step % config.log_every == 0 or step == config.steps:
             logs = _collect(state, step)
@@ -253,7 +253,10 @@ def _loop(
 
 def _collect(state: State, step: int) -> Logs:
     """Returns the mean terms since the last call and the learning rate; forgets the terms."""
-    terms = {metric.name: float(ops.convert_to_numpy(metric.result())) for metric in state.training.metrics}
+    terms = {
+        metric.name: float(ops.convert_to_numpy(metric.result()))
+        for metric in state.training.metrics
+    }
     for metric in state.training.metrics:
         metric.reset_state()
     losses = {name: value for name, value in terms.items() if name.endswith("_loss")}

@@ -1,0 +1,177 @@
+"""The whole path on generated data: draw, build records, train, evaluate, export, compare."""
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from ssh_tf import signature
+from ssh_tf.config import Config
+from ssh_tf.data.builder import build_records
+from ssh_tf.data.synthetic import generate
+from ssh_tf.data.wider import WiderImage, find_split, read_annotations, split_layout
+from ssh_tf.evaluation.run import evaluate_wider
+from ssh_tf.files import output_folder, write_text
+from ssh_tf.geometry.boxes import pairwise_iou
+from ssh_tf.inference.detector import Detector, read_image
+from ssh_tf.inference.draw import draw_boxes, save_picture
+from ssh_tf.inference.graph import Detections
+from ssh_tf.progress import Progress
+from ssh_tf.serving.export import export_savedmodel
+from ssh_tf.training.trainer import Logs, train
+
+TRAIN_IMAGES, VAL_IMAGES = 1500, 60
+IMAGE_PX = {"width": 160, "height": 128}
+PICTURES = 8
+# A face counts as found from this score on.
+SURE = 0.5
+# Rows of the exported model's outputs; generated images have at most 60 faces.
+SERVED_DETECTIONS = 200
+# Keys of report.json.
+REPORTED = ("ap", "faces", "found", "stages", "pictures", "saved_model")
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoResult:
+    """What the demo ends with.
+
+    Attributes:
+        ap: Average precision on the held-out images, all faces, IoU 0.5.
+        faces: Annotated faces of the held-out images.
+        found: How many of them a box with a score of at least 0.5 finds.
+        stages: Stage to seconds.
+        pictures: Pictures with boxes: detections in colour, annotations in white.
+        saved_model: The exported version.
+        example: One held-out image, that with most faces.
+        detected: Its faces by the Python detector.
+        served: Its faces by the exported SavedModel.
+    """
+
+    ap: float
+    faces: int
+    found: int
+    stages: dict[str, float]
+    pictures: list[str]
+    saved_model: str
+    example: Path
+    detected: Detections
+    served: Detections
+
+
+def run_demo(
+    config: Config,
+    out: str | Path,
+    *,
+    progress: Progress,
+    on_step: Callable[[int, Logs], None],
+) -> DemoResult:
+    """Runs every stage; those that an earlier, interrupted call finished are not repeated.
+
+    Args:
+        config: As in `configs/demo.yaml`; `data.records` is replaced by a folder in `out`.
+        out: Where everything is written.
+        progress: See `ssh_tf.progress`.
+        on_step: See `trainer.train`.
+
+    Returns:
+        The result; it is also written to `out/report.json`.
+    """
+    folder = output_folder(out)
+    records = folder / "records"
+    config = config.model_copy(
+        update={"data": config.data.model_copy(update={"records": str(records)})}
+    )
+    stages: dict[str, float] = {}
+    wider = folder / "wider"
+    with _timed(stages, "draw"):
+        _draw(wider, progress)
+    with _timed(stages, "records"):
+        if not (records / signature.MANIFEST).exists():
+            build_records(wider, "train", records, shards=4, progress=progress)
+    with _timed(stages, "train"):
+        train(config, folder / "run", on_step=on_step)
+    detector = Detector.load(folder / "run")
+    with _timed(stages, "evaluate"):
+        curves = evaluate_wider(detector, wider, "val", folder / "evaluation", progress=progress)
+    with _timed(stages, "pictures"):
+        images = read_annotations(find_split(wider, "val").annotations)
+        pictures, faces, found = _pictures(detector, wider, images, folder / "pictures")
+    with _timed(stages, "export"):
+        served = config.detect.model_copy(update={"max_detections": SERVED_DETECTIONS})
+        version = export_savedmodel(detector.network, served, folder / "export" / "ssh")
+    example = wider / "WIDER_val" / "images" / max(images, key=lambda image: len(image.boxes)).name
+    result = DemoResult(
+        ap=curves["all"].ap,
+        faces=faces,
+        found=found,
+        stages=stages,
+        pictures=[str(path) for path in pictures],
+        saved_model=str(version),
+        example=example,
+        detected=detector.detect(read_image(example)),
+        served=_served(version, example),
+    )
+    report = {key: getattr(result, key) for key in REPORTED}
+    write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
+    return result
+
+
+@contextlib.contextmanager
+def _timed(stages: dict[str, float], name: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    stages[name] = round(time.monotonic() - started, 1)
+
+
+def _draw(wider: Path, progress: Progress) -> None:
+    """Draws the two splits, unless they are there."""
+    for split, images, seed in (("train", TRAIN_IMAGES, 1), ("val", VAL_IMAGES, 2)):
+        if not split_layout(wider, split).annotations.exists():
+            tick = progress(f"draw {split}", images)
+            generate(
+                wider,
+                images=images,
+                seed=seed,
+                split=split,
+                on_image=lambda index: tick(),
+                **IMAGE_PX,
+            )
+
+
+def _pictures(
+    detector: Detector, wider: Path, images: Sequence[WiderImage], out: Path
+) -> tuple[list[Path], int, int]:
+    """Draws the first pictures; counts annotated faces and those found, over all images."""
+    paths, faces, hits = [], 0, 0
+    for i, image in enumerate(images):
+        pixels = read_image(wider / "WIDER_val" / "images" / image.name)
+        found = detector.detect(pixels)
+        sure = found.scores >= SURE
+        truth = np.concatenate(
+            [image.boxes[:, :2], image.boxes[:, :2] + image.boxes[:, 2:]], axis=1
+        )
+        overlap = ops.convert_to_numpy(pairwise_iou(truth, found.boxes[sure]))  # [F, D]
+        faces, hits = faces + len(truth), hits + int((overlap >= 0.5).any(axis=1).sum())
+        if i < PICTURES:
+            paths.append(out / f"{Path(image.name).stem}.png")
+            picture = draw_boxes(pixels, found.boxes[sure], found.scores[sure], truth=truth)
+            save_picture(paths[-1], picture)
+    return paths, faces, hits
+
+
+def _served(version: Path, path: Path) -> Detections:
+    """Runs the exported model on one file, as a server would, and gives its boxes in px."""
+    serve = tf.saved_model.load(str(version)).signatures[signature.SERVING_DEFAULT]
+    encoded = path.read_bytes()
+    outputs = serve(tf.constant([encoded]))
+    count = int(outputs[signature.NUM_DETECTIONS][0])
+    height, width = read_image(path).shape[:2]
+    y1, x1, y2, x2 = outputs[signature.DETECTION_BOXES].numpy()[0, :count].T
+    boxes = np.stack([x1 * width, y1 * height, x2 * width, y2 * height], axis=-1)
+    return Detections(boxes, outputs[signature.DETECTION_SCORES].numpy()[0, :count])

@@ -1,0 +1,91 @@
+"""Detects all images of a WIDER split into result files and scores them."""
+
+import logging
+import time
+from pathlib import Path
+
+from ssh_tf.data.wider import WiderImage, find_split, read_annotations
+from ssh_tf.errors import UserError
+from ssh_tf.evaluation.curves import Curve
+from ssh_tf.evaluation.detections import image_key, write_wider
+from ssh_tf.evaluation.score import score_wider, wider_truth
+from ssh_tf.evaluation.wider import all_faces, subset
+from ssh_tf.files import output_folder
+from ssh_tf.inference.detector import Detector, read_image
+from ssh_tf.progress import Progress, silent
+
+_LOG = logging.getLogger(__name__)
+
+
+def detect_split(
+    detector: Detector,
+    wider_root: str | Path,
+    split: str,
+    out: str | Path,
+    *,
+    progress: Progress = silent,
+) -> list[WiderImage]:
+    """Writes one result file per image of a split; images that have one already are passed over.
+
+    An image that can't be read is reported and has no result: its faces count as missed.
+
+    Args:
+        detector: What to evaluate.
+        wider_root: Folder in WIDER's layout.
+        split: `val`, ...
+        out: Folder of result files, one folder per event.
+        progress: See `ssh_tf.progress`.
+
+    Returns:
+        The split's entries.
+
+    Raises:
+        UserError: If the split is not there or `out` is not writable.
+    """
+    source = find_split(Path(wider_root), split)
+    folder = output_folder(out)
+    images = read_annotations(source.annotations)
+    tick = progress("evaluate", len(images))
+    for image in images:
+        if not (folder / f"{image_key(image.name)}.txt").exists():
+            try:
+                found = detector.detect(read_image(source.images_dir / image.name))
+                write_wider(folder, image.name, found.boxes, found.scores)
+            except UserError as error:
+                _LOG.warning("%s It counts as an image in which nothing was found.", error)
+        tick()
+    return images
+
+
+def evaluate_wider(
+    detector: Detector,
+    wider_root: str | Path,
+    split: str,
+    out: str | Path,
+    *,
+    ground_truth: Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, Curve]:
+    """Detects a split, scores it and writes `out/detections` and the report.
+
+    Args:
+        detector: What to evaluate.
+        wider_root: Folder in WIDER's layout.
+        split: `val`, ...
+        out: Folder to write into.
+        ground_truth: Folder of the official `.mat` files; by default all annotated faces count.
+        progress: See `ssh_tf.progress`.
+
+    Returns:
+        Setting (`easy`, `medium`, `hard`, or `all`) to curve.
+
+    Raises:
+        UserError: If the split or the ground truth can't be used or `out` is not writable.
+    """
+    started = time.monotonic()
+    detections = output_folder(out) / "detections"
+    official = None if ground_truth is None else wider_truth(ground_truth)
+    images = detect_split(detector, wider_root, split, detections, progress=progress)
+    names = [image.name for image in images]
+    truth = all_faces(images) if official is None else subset(official, names)
+    return score_wider(detections, truth, out, started=started)

@@ -1,0 +1,120 @@
+"""The detector: a model from any file, images in, boxes out."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ssh_tf.config import DetectConfig, load
+from ssh_tf.data.images import decode
+from ssh_tf.errors import UserError
+from ssh_tf.inference.graph import Detections, detection_function
+from ssh_tf.model.ssh import SSH
+from ssh_tf.model.weights import load_network
+
+Tensor = Any
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class Detector:
+    """Finds faces in images.
+
+    Args:
+        network: The detector's network.
+        config: Scale and thresholds; the official ones by default.
+
+    Attributes:
+        network: As given.
+        config: As given.
+    """
+
+    def __init__(self, network: SSH, config: DetectConfig | None = None) -> None:
+        self.network = network
+        self.config = config or DetectConfig()
+        image = tf.TensorSpec([None, None, 3], tf.uint8)
+        # One trace for all sizes: without the signature every new size would compile anew.
+        self._detect = tf.function(
+            detection_function(network, self.config), input_signature=[image]
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, **settings: Any) -> "Detector":
+        """Loads a detector from a run folder, a `.keras` file or a `.caffemodel`.
+
+        Args:
+            path: What to load.
+            **settings: Fields of `DetectConfig` to change. The others are those of the run, or
+                the official ones.
+
+        Raises:
+            UserError: If `path` is none of these or can't be read.
+        """
+        network = load_network(path)
+        config = DetectConfig()
+        if (file := Path(path) / "config.yaml").is_file():
+            config = load(file).detect
+        return cls(network, config.model_copy(update=settings))
+
+    def detect(self, image: np.ndarray) -> Detections:
+        """Finds the faces of one image.
+
+        Args:
+            image: `[H, W, 3]` uint8 RGB.
+
+        Returns:
+            NumPy arrays, best face first.
+
+        Raises:
+            ValueError: For another shape or dtype, or an image without pixels.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ValueError(
+                "`image` must be uint8 [H, W, 3] with H, W > 0. "
+                f"Received: {image.dtype} {image.shape}"
+            )
+        boxes, scores = self._detect(image)
+        return Detections(boxes.numpy(), scores.numpy())
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Reads a JPEG or PNG as `[H, W, 3]` uint8 RGB.
+
+    Raises:
+        UserError: If there is no such file or it is not a whole image.
+    """
+    try:
+        return np.asarray(decode(Path(path).read_bytes()))
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}).") from error
+    except tf.errors.OpError as error:
+        raise UserError(f"{path} is not a whole JPEG or PNG image.") from error
+
+
+def find_images(paths: list[str]) -> Iterator[tuple[Path, Path]]:
+    """Expands files and folders to images, folders in depth and in sorted order.
+
+    Args:
+        paths: Files or folders.
+
+    Yields:
+        `(path, name)`: the image, and its path relative to the folder it was found in.
+
+    Raises:
+        UserError: If a path does not exist or a folder holds no image.
+    """
+    for text in paths:
+        path = Path(text)
+        if path.is_dir():
+            found = sorted(
+                file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES
+            )
+            if not found:
+                raise UserError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
+            yield from ((file, file.relative_to(path)) for file in found)
+        elif path.is_file():
+            yield path, Path(path.name)
+        else:
+            raise UserError(f"{path} does not exist. Name an image or a folder of images.")

@@ -1,0 +1,64 @@
+"""Detects many image files: pictures with boxes, and the boxes as JSON."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ssh_tf.files import output_folder, write_text
+from ssh_tf.inference.detector import Detector, read_image
+from ssh_tf.inference.draw import draw_boxes, save_picture
+from ssh_tf.inference.graph import Detections
+from ssh_tf.progress import Progress, silent
+
+
+def detect_files(
+    detector: Detector,
+    images: Sequence[tuple[Path, Path]],
+    out: Path,
+    *,
+    json_path: Path | None = None,
+    show_from: float = 0.5,
+    progress: Progress = silent,
+) -> int:
+    """Writes one picture per image, under its own relative name.
+
+    Args:
+        detector: What finds the faces.
+        images: `(path, name)` from `find_images`.
+        out: Folder of the pictures.
+        json_path: File for all boxes of all images, whatever their score; by default none.
+        show_from: Least score that is drawn.
+        progress: See `ssh_tf.progress`.
+
+    Returns:
+        The number of faces drawn.
+
+    Raises:
+        UserError: If an image can't be read or `out` can't be written.
+    """
+    folder = output_folder(out)
+    if json_path is not None:
+        output_folder(json_path.parent)
+    tick = progress("detect", len(images))
+    found, drawn = [], 0
+    for path, name in images:
+        image = read_image(path)
+        result = detector.detect(image)
+        shown = result.scores >= show_from
+        picture = draw_boxes(image, result.boxes[shown], result.scores[shown])
+        save_picture(folder / name, picture)
+        found.append(_entry(path, image.shape[:2], result))
+        drawn += int(shown.sum())
+        tick()
+    if json_path is not None:
+        write_text(json_path, json.dumps(found, indent=1) + "\n")
+    return drawn
+
+
+def _entry(path: Path, size: tuple[int, ...], found: Detections) -> dict[str, Any]:
+    faces = [
+        {"box": [round(float(x), 2) for x in box], "score": round(float(score), 6)}
+        for box, score in zip(found.boxes, found.scores, strict=True)
+    ]
+    return {"image": str(path), "height": size[0], "width": size[1], "faces": faces}

@@ -1,0 +1,111 @@
+"""Detection as one TensorFlow graph: the Python detector runs it, the SavedModel holds it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from ssh_tf.config import DetectConfig, ModelConfig
+from ssh_tf.data.images import resize, single_scale
+from ssh_tf.geometry.anchors import anchor_grid, grid_size
+from ssh_tf.geometry.boxes import include_last_pixel
+from ssh_tf.geometry.proposals import face_probability, propose
+from ssh_tf.model.ssh import SSH
+
+Tensor = Any
+
+
+class Detections(NamedTuple):
+    """Faces of one image, best first.
+
+    Attributes:
+        boxes: `[D, 4]` float32 official corners `x1, y1, x2, y2` in px of the original image.
+        scores: `[D]` float32 in `(0, 1]`.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+
+
+def detection_function(network: SSH, config: DetectConfig) -> Callable[[Tensor], Detections]:
+    """Returns the function that finds the faces of one image.
+
+    Args:
+        network: The detector.
+        config: Scale and thresholds.
+
+    Returns:
+        A function of `[H, W, 3]` uint8 RGB, traceable by `tf.function` for any H and W.
+
+    References:
+        `SSH/test.py: detect`.
+    """
+    exact = network.exact()
+
+    def detect(image: Tensor) -> Detections:
+        scale = single_scale(
+            tf.shape(image)[:2], shorter_px=config.shorter_px, longer_px=config.longer_px
+        )
+        pixels = resize(image, scale)
+        boxes, scores = module_proposals(
+            exact(pixels[tf.newaxis]), tf.shape(pixels)[:2], network.config, top_k=config.top_k
+        )
+        return joint_nms(boxes / tf.cast(scale, tf.float32), scores, config)
+
+    return detect
+
+
+def joint_nms(boxes: Tensor, scores: Tensor, config: DetectConfig) -> Detections:
+    """Drops weak boxes and those that overlap a better one, whatever module they come from.
+
+    Args:
+        boxes: `[K, 4]` float32 official corners, px of the original image.
+        scores: `[K]` float32.
+        config: `score_threshold`, `nms_iou` and `max_detections`.
+
+    Returns:
+        At most `max_detections` faces.
+
+    References:
+        `SSH/test.py: detect`, `lib/nms/gpu_nms`: areas count the last pixel, a box goes if its IoU
+        is greater than the threshold. TensorFlow's kernel has no such pixel, so it gets half-open
+        boxes.
+    """
+    corners = tf.reverse(tf.reshape(include_last_pixel(boxes), [-1, 2, 2]), axis=[-1])  # y, x
+    result = tf.image.combined_non_max_suppression(
+        tf.reshape(corners, [1, -1, 1, 4]),
+        scores[tf.newaxis, :, tf.newaxis],
+        max_output_size_per_class=config.max_detections,
+        max_total_size=config.max_detections,
+        iou_threshold=config.nms_iou,
+        score_threshold=config.score_threshold,
+        clip_boxes=False,
+    )
+    count = result.valid_detections[0]
+    kept = tf.reshape(result.nmsed_boxes[0, :count], [-1, 2, 2])
+    kept = tf.reshape(tf.reverse(kept, axis=[-1]), [-1, 4]) - tf.constant([0.0, 0.0, 1.0, 1.0])
+    return Detections(kept, result.nmsed_scores[0, :count])
+
+
+def module_proposals(
+    outputs: dict[str, Tensor], size: Tensor, model: ModelConfig, *, top_k: int
+) -> tuple[Tensor, Tensor]:
+    """Joins the best boxes of every module: `[K, 4]` official corners, network px, and `[K]`."""
+    boxes, scores = [], []
+    for module in model.modules:
+        anchors = anchor_grid(
+            grid_size(size[0], module.stride),
+            grid_size(size[1], module.stride),
+            stride=module.stride,
+            scales=module.anchor_scales,
+        )
+        best, score = propose(
+            face_probability(outputs[f"{module.name}_logits"][0]),
+            outputs[f"{module.name}_deltas"][0],
+            anchors,
+            size=size,
+            top_k=top_k,
+        )
+        boxes.append(best)
+        scores.append(score)
+    return tf.concat(boxes, axis=0), tf.concat(scores, axis=0)
