@@ -111,6 +111,7 @@ def _add_data_commands(command: _Command) -> None:
     add("--split", default="train")
     add("--width", type=int, default=640, help="mean width, px (default: %(default)s)")
     add("--height", type=int, default=480, help="mean height, px (default: %(default)s)")
+    add("--smallest_px", type=int, default=12, help="lowest face, px (default: %(default)s)")
 
     add = command("records", _records, "build TFRecords from a split in WIDER's layout")
     add("--wider_root", required=True, help="holds WIDER_<split>/images and wider_face_split/")
@@ -254,15 +255,14 @@ def _row(box: "np.ndarray", score: float) -> str:
 def _synth(arguments: argparse.Namespace) -> None:
     from ssh_tf.data.synthetic import generate
 
-    tick = _progress("synth", arguments.images)
     generate(
         Path(arguments.out),
         images=arguments.images,
         seed=arguments.seed,
         split=arguments.split,
-        width=arguments.width,
-        height=arguments.height,
-        on_image=lambda index: tick(),
+        size=(arguments.height, arguments.width),
+        smallest_px=arguments.smallest_px,
+        progress=_progress,
     )
     print(f"{arguments.images} images in {arguments.out}")
 

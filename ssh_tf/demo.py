@@ -27,7 +27,7 @@ from ssh_tf.serving.export import export_savedmodel
 from ssh_tf.training.trainer import Logs, train
 
 TRAIN_IMAGES, VAL_IMAGES = 1500, 60
-IMAGE_PX = {"width": 160, "height": 128}
+IMAGE_SIZE, SMALLEST_FACE_PX = (128, 160), 20
 PICTURES = 8
 # A face counts as found from this score on.
 SURE = 0.5
@@ -133,14 +133,14 @@ def _draw(wider: Path, progress: Progress) -> None:
     """Draws the two splits, unless they are there."""
     for split, images, seed in (("train", TRAIN_IMAGES, 1), ("val", VAL_IMAGES, 2)):
         if not split_layout(wider, split).annotations.exists():
-            tick = progress(f"draw {split}", images)
             generate(
                 wider,
                 images=images,
                 seed=seed,
                 split=split,
-                on_image=lambda index: tick(),
-                **IMAGE_PX,
+                size=IMAGE_SIZE,
+                smallest_px=SMALLEST_FACE_PX,
+                progress=progress,
             )
 
 

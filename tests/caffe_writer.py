@@ -1,4 +1,4 @@
-"""Writes `.caffemodel` files for tests, as Caffe does: the inverse of `ssh_tf.model.caffe`.
+"""Writes `.caffemodel` files for tests, as Caffe does: the inverse of `ssh_tf.model.caffemodel`.
 
 Field numbers: BVLC Caffe, `src/caffe/proto/caffe.proto`.
 """

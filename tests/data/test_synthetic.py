@@ -1,6 +1,7 @@
 """Tests of the generated data set."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,7 @@ from ssh_tf.data.synthetic import (
 from ssh_tf.data.wider import ATTRIBUTES, find_split, read_annotations
 from ssh_tf.errors import UserError
 
-SMALL = {"width": 128, "height": 128}
+SMALL = {"size": (128, 128)}
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -199,19 +200,27 @@ def test_splits_share_a_root_but_an_existing_one_is_never_mixed(tmp_path: Path):
 
 
 def test_failure_midway_leaves_nothing_behind(tmp_path: Path):
-    def stop(index: int) -> None:
-        if index == 1:
-            raise KeyboardInterrupt
+    ticks = iter([None])
 
-    with pytest.raises(KeyboardInterrupt):
-        generate(tmp_path, images=3, seed=0, on_image=stop, **SMALL)
+    def progress(stage: str, total: int) -> Callable[[], None]:
+        return lambda: next(ticks)  # the second picture raises StopIteration
+
+    with pytest.raises(StopIteration):
+        generate(tmp_path, images=3, seed=0, progress=progress, **SMALL)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_each_picture_is_reported_once(tmp_path: Path):
-    seen: list[int] = []
-    generate(tmp_path, images=3, seed=0, on_image=seen.append, **SMALL)
-    assert seen == [0, 1, 2]
+    seen: list[str] = []
+    progress = lambda stage, total: lambda: seen.append(f"{stage} of {total}")  # noqa: E731
+    generate(tmp_path, images=3, seed=0, progress=progress, **SMALL)
+    assert seen == ["draw train of 3"] * 3
+
+
+def test_no_face_is_smaller_than_asked_for(tmp_path: Path):
+    generate(tmp_path, images=12, seed=0, smallest_px=40, **SMALL)
+    heights = [box[3] for boxes in faces_of(tmp_path).values() for box in boxes]
+    assert min(heights) >= 40
 
 
 @pytest.mark.parametrize(
@@ -219,7 +228,7 @@ def test_each_picture_is_reported_once(tmp_path: Path):
     [
         ({"images": 0}, "--images must be at least 1. Received: 0"),
         ({"seed": -1}, "--seed must be 0 or more. Received: -1"),
-        ({"width": 50}, "--width and --height must be at least .* Received: 50 x 128"),
+        ({"size": (128, 50)}, "--width and --height must be at least .* Received: 50 x 128"),
         ({"split": "../x"}, "--split must be letters.*Received: '../x'"),
         ({"split": ""}, "--split must be letters"),
     ],

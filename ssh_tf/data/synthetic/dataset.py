@@ -5,16 +5,17 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from ssh_tf.data.synthetic.people import SMALLEST_FACE_PX
 from ssh_tf.data.synthetic.scene import draw_image
 from ssh_tf.data.wider import WiderImage, split_layout, write_annotations
 from ssh_tf.errors import UserError
 from ssh_tf.files import output_folder
+from ssh_tf.progress import Progress, silent
 
 SMALLEST_MEAN_SIDE_PX = 96  # Times exp(-0.35), the most that a side shrinks, is above the smallest.
 _EVENTS = ("Group", "Crowd", "Portrait", "Scenery")
@@ -27,9 +28,9 @@ def generate(
     images: int,
     seed: int,
     split: str = "train",
-    width: int = 640,
-    height: int = 480,
-    on_image: Callable[[int], None] | None = None,
+    size: tuple[int, int] = (480, 640),
+    smallest_px: int = SMALLEST_FACE_PX,
+    progress: Progress = silent,
 ) -> None:
     """Draws a data set into `out/WIDER_<split>` and `out/wider_face_split`.
 
@@ -41,14 +42,14 @@ def generate(
         images: Number of pictures, from 1.
         seed: From 0. The same seed gives the same bytes.
         split: Letters, digits, `-` and `_`.
-        width: Mean picture width in px; pictures vary around it in size and aspect ratio.
-        height: Mean picture height in px.
-        on_image: Called with each index after its picture is written.
+        size: Mean height and width of the pictures, px; they vary around it in size and aspect.
+        smallest_px: Lowest face, px, from `SMALLEST_FACE_PX` to half of the smaller mean side.
+        progress: See `ssh_tf.progress`.
 
     Raises:
         UserError: If the split exists already, `out` is not writable or a setting is unusable.
     """
-    _check_settings(images, seed, split, width, height)
+    _check_settings(images, seed, split, size, smallest_px)
     root = output_folder(out)
     layout = split_layout(root, split)
     final = layout.images_dir.parent
@@ -59,12 +60,13 @@ def generate(
             )
     aside = root / f".{final.name}.{os.getpid()}.tmp"
     entries = []
+    tick = progress(f"draw {split}", images)
     try:
         for index in range(images):
             rng = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
-            entries.append(_write_image(aside / "images", index, rng, height, width))
-            if on_image is not None:
-                on_image(index)
+            drawn = _draw(rng, size, smallest_px)
+            entries.append(_write_image(aside / "images", index, *drawn))
+            tick()
         aside.rename(final)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -72,35 +74,48 @@ def generate(
     write_annotations(layout.annotations, entries)
 
 
-def _check_settings(images: int, seed: int, split: str, width: int, height: int) -> None:
+def _check_settings(
+    images: int, seed: int, split: str, size: tuple[int, int], smallest_px: int
+) -> None:
     if images < 1:
         raise UserError(f"--images must be at least 1. Received: {images}.")
     if seed < 0:
         raise UserError(f"--seed must be 0 or more. Received: {seed}.")
-    if min(width, height) < SMALLEST_MEAN_SIDE_PX:
+    if min(size) < SMALLEST_MEAN_SIDE_PX:
         raise UserError(
             f"--width and --height must be at least {SMALLEST_MEAN_SIDE_PX} px. "
-            f"Received: {width} x {height}."
+            f"Received: {size[1]} x {size[0]}."
+        )
+    if not SMALLEST_FACE_PX <= smallest_px <= min(size) // 2:
+        raise UserError(
+            f"--smallest_px must be from {SMALLEST_FACE_PX} to {min(size) // 2}, half of the "
+            f"smaller side. Received: {smallest_px}."
         )
     if not re.fullmatch(r"[A-Za-z0-9_-]+", split):
         raise UserError(f"--split must be letters, digits, `-` and `_`. Received: {split!r}.")
 
 
-def _write_image(
-    folder: Path, index: int, rng: np.random.Generator, height: int, width: int
-) -> WiderImage:
-    """Draws and writes one picture of about the given size."""
+def _draw(
+    rng: np.random.Generator, size: tuple[int, int], smallest_px: int
+) -> tuple[bytes, np.ndarray, np.ndarray]:
+    """Draws one picture of about the given size: JPEG bytes, boxes and attributes."""
     stretch, scale = math.exp(rng.uniform(-0.25, 0.25)), math.exp(rng.uniform(-0.1, 0.1))
     rgb, boxes, attributes = draw_image(
-        rng, round(height * scale / stretch), round(width * scale * stretch)
+        rng, round(size[0] * scale / stretch), round(size[1] * scale * stretch), smallest_px
     )
-    event = _event(len(boxes))
-    name = f"{event}--{_EVENTS[event]}/{event}_{_EVENTS[event]}_{event}_{index}.jpg"
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(70, 96))]
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), quality)
+    return encoded.tobytes(), boxes, attributes
+
+
+def _write_image(
+    folder: Path, index: int, encoded: bytes, boxes: np.ndarray, attributes: np.ndarray
+) -> WiderImage:
+    event = _event(len(boxes))
+    name = f"{event}--{_EVENTS[event]}/{event}_{_EVENTS[event]}_{event}_{index}.jpg"
     file = folder / name
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(encoded.tobytes())
+    file.write_bytes(encoded)
     return WiderImage(name, boxes, attributes)
 
 

@@ -50,7 +50,9 @@ class Person:
         return x1, y1, width, height
 
 
-def place_people(rng: np.random.Generator, height: int, width: int) -> list[Person]:
+def place_people(
+    rng: np.random.Generator, height: int, width: int, smallest_px: int
+) -> list[Person]:
     """Places people so that heads hardly overlap; from the highest chin to the lowest.
 
     In this order the body of a later person never hides an earlier face.
@@ -62,10 +64,10 @@ def place_people(rng: np.random.Generator, height: int, width: int) -> list[Pers
     if kind < _EMPTY_SHARE + _CROWD_SHARE:
         count = int(rng.integers(20, 61))
         middle = rng.uniform(14, max(16, 0.09 * min(height, width)))
-        sizes = np.maximum(SMALLEST_FACE_PX, middle * rng.uniform(0.8, 1.25, count))
+        sizes = np.maximum(smallest_px, middle * rng.uniform(0.8, 1.25, count))
     else:
         count = int(rng.integers(1, 7)) if rng.random() < 0.92 else int(rng.integers(7, 15))
-        sizes = np.exp(rng.uniform(math.log(SMALLEST_FACE_PX), math.log(largest), count))
+        sizes = np.exp(rng.uniform(math.log(smallest_px), math.log(largest), count))
     people: list[Person] = []
     for size in sorted(sizes.tolist(), reverse=True):
         person = _try_place(rng, size, (height, width), people)

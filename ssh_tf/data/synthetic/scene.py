@@ -9,7 +9,14 @@ import numpy as np
 
 from ssh_tf.data.synthetic.backgrounds import draw_background
 from ssh_tf.data.synthetic.heads import paint_person, tilted, turned
-from ssh_tf.data.synthetic.people import HALF_WIDTH, Look, Person, face_outline, place_people
+from ssh_tf.data.synthetic.people import (
+    HALF_WIDTH,
+    SMALLEST_FACE_PX,
+    Look,
+    Person,
+    face_outline,
+    place_people,
+)
 from ssh_tf.data.synthetic.shapes import Pen, blur, placed
 from ssh_tf.data.synthetic.things import draw_distractors, occluder
 from ssh_tf.data.wider import ATTRIBUTES
@@ -37,18 +44,19 @@ class Scene:
 
 
 def draw_image(
-    rng: np.random.Generator, height: int, width: int
+    rng: np.random.Generator, height: int, width: int, smallest_px: int = SMALLEST_FACE_PX
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draws one picture.
 
     About 8 % of the pictures have no face and 8 % are crowds; most others have 1 to 6 faces.
-    Boxes are tight around the face without hair, lie inside the picture, and are 12 to 400 px
-    high, at most 0.9 of the shorter side.
+    Boxes are tight around the face without hair, lie inside the picture, and are `smallest_px` to
+    400 px high, at most 0.9 of the shorter side.
 
     Args:
         rng: Source of all randomness.
         height: Picture height in px, from `SMALLEST_SIDE_PX`.
         width: Picture width in px, from `SMALLEST_SIDE_PX`.
+        smallest_px: Lowest face, px.
 
     Returns:
         rgb: `[height, width, 3]` uint8.
@@ -65,7 +73,7 @@ def draw_image(
         dim=float(rng.uniform(0.3, 0.45) if rng.random() < 0.05 else rng.uniform(0.8, 1.1)),
     )
     draw_distractors(rng, scene.image)
-    people = place_people(rng, height, width)
+    people = place_people(rng, height, width, smallest_px)
     rows, areas = [], []
     for index, person in enumerate(people):
         area, sigma_px, extreme = _draw_person(rng, scene, person, index)

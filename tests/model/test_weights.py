@@ -1,0 +1,285 @@
+"""Tests of the origins of weights: files, ImageNet, chance."""
+
+import logging
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssh_tf.config import M2, ModelConfig
+from ssh_tf.errors import UserError
+from ssh_tf.model.caffe import KERAS_NAMES
+from ssh_tf.model.layers import CAFFE_MEANS, KERAS_MEANS
+from ssh_tf.model.ssh import SSH
+from ssh_tf.model.weights import build_network, initialise, load_network
+from tests.caffe_writer import random_layers, write_caffemodel
+
+Layers = dict[str, list[np.ndarray]]
+
+
+def convolutions(network: keras.Model) -> dict[str, list[np.ndarray]]:
+    """Layer name -> kernel and bias."""
+    return {
+        layer.name: layer.get_weights()
+        for layer in network.layers
+        if isinstance(layer, keras.layers.Conv2D)
+    }
+
+
+def in_trunk(name: str) -> bool:
+    return name.startswith("block")
+
+
+def assert_equal(received: dict[str, list[np.ndarray]], expected: dict[str, list[np.ndarray]]):
+    assert received.keys() == expected.keys()
+    for name, arrays in expected.items():
+        for ours, theirs in zip(received[name], arrays, strict=True):
+            np.testing.assert_array_equal(ours, theirs, name)
+
+
+@pytest.fixture(scope="module")
+def network() -> SSH:
+    return SSH(ModelConfig())
+
+
+@pytest.fixture(scope="module")
+def layers(network: SSH) -> Layers:
+    """Caffe's layers of the full network."""
+    shapes = {name: (k.shape, b.shape) for name, (k, b) in convolutions(network).items()}
+    return random_layers(shapes, np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def caffemodel(layers: Layers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("caffe") / "SSH.caffemodel"
+    write_caffemodel(path, layers.items())
+    yield path
+    path.unlink()
+
+
+@pytest.fixture(scope="module")
+def trunk_only(layers: Layers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An ImageNet network: VGG16's convolutions and a fully connected layer."""
+    path = tmp_path_factory.mktemp("caffe") / "VGG16.caffemodel"
+    trunk = {name: arrays for name, arrays in layers.items() if in_trunk(KERAS_NAMES[name])}
+    trunk["fc6"] = [np.ones((3, 4), np.float32), np.ones(3, np.float32)]
+    write_caffemodel(path, trunk.items(), legacy=True)
+    yield path
+    path.unlink()
+
+
+@pytest.fixture(scope="module")
+def saved(network: SSH, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("keras") / "model.keras"
+    network.save(path)
+    yield path
+    path.unlink()
+
+
+def as_keras(layers: Layers) -> dict[str, list[np.ndarray]]:
+    return {KERAS_NAMES[name]: [k.transpose(2, 3, 1, 0), b] for name, (k, b) in layers.items()}
+
+
+# Caffe files
+
+
+def test_caffe_detector_is_loaded_with_its_means(caffemodel: Path, layers: Layers):
+    detector = load_network(caffemodel)
+    assert detector.means == CAFFE_MEANS
+    assert_equal(convolutions(detector), as_keras(layers))
+
+
+def test_caffe_trunk_is_no_detector(trunk_only: Path):
+    with pytest.raises(UserError) as error:
+        load_network(trunk_only)
+    assert str(error.value) == (
+        f"{trunk_only} holds VGG-16's convolutions alone and no detection modules. Expected a whole"
+        " detector. To train one from this file, name it as model.weights."
+    )
+
+
+def test_training_from_a_caffe_trunk_draws_new_layers_by_the_official_filler(
+    trunk_only: Path, layers: Layers
+):
+    network = build_network(ModelConfig(weights=str(trunk_only)), seed=1)
+    assert network.means == CAFFE_MEANS
+    weights, expected = convolutions(network), as_keras(layers)
+    trunk = [name for name in weights if in_trunk(name)]
+    assert_equal({n: weights[n] for n in trunk}, {n: expected[n] for n in trunk})
+    for name in weights.keys() - set(trunk):
+        kernel, bias = weights[name]
+        # The smallest kernel has 1024 weights: their deviation is within 2.2 % in 2 of 3 draws.
+        assert kernel.std() == pytest.approx(0.01, rel=0.1)
+        assert abs(kernel.mean()) < 0.002
+        assert not bias.any()
+
+
+def test_training_from_a_caffe_trunk_says_what_was_skipped(
+    trunk_only: Path, caplog: pytest.LogCaptureFixture
+):
+    config = ModelConfig(weights=str(trunk_only), modules=(M2,))
+    with caplog.at_level(logging.INFO, logger="ssh_tf"):
+        build_network(config, seed=1)
+    assert "VGG16.caffemodel: VGG-16 trunk alone, its other layers skipped: fc6" in caplog.text
+
+
+def test_new_layers_depend_on_the_seed_alone(trunk_only: Path):
+    config = ModelConfig(weights=str(trunk_only), modules=(M2,))
+    first, same, other = (convolutions(build_network(config, seed=seed)) for seed in (1, 1, 2))
+    assert_equal(same, first)
+    assert (other["m2_conv3x3"][0] != first["m2_conv3x3"][0]).mean() > 0.99
+
+
+def test_caffe_file_of_another_network_is_named(tmp_path: Path):
+    path = tmp_path / "lenet.caffemodel"
+    write_caffemodel(path, [("conv1", [np.ones((2, 1, 5, 5), np.float32)])])
+    with pytest.raises(UserError, match=r"lenet\.caffemodel doesn't fit the network: missing: 'co"):
+        load_network(path)
+
+
+# Files and folders of Keras
+
+
+def test_keras_file_and_finished_run_give_the_same_network(saved: Path, network: SSH):
+    for path in (saved, saved.parent):
+        loaded = load_network(path)
+        assert (loaded.config, loaded.means) == (network.config, network.means)
+        assert_equal(convolutions(loaded), convolutions(network))
+
+
+def test_unfinished_run_is_loaded_from_its_newest_checkpoint(tmp_path: Path):
+    config = ModelConfig(modules=(M2,), weights="random")
+    network = SSH(config)
+    checkpoint = tf.train.Checkpoint(network=network)
+    manager = tf.train.CheckpointManager(checkpoint, str(tmp_path / "checkpoints"), max_to_keep=2)
+    for seed in (1, 2):
+        initialise(network, seed)
+        manager.save()
+    settings = f'{{"model": {config.model_dump_json()}}}'  # JSON is YAML.
+    (tmp_path / "config.yaml").write_text(settings)
+    loaded = load_network(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints")
+    assert (loaded.config, loaded.means) == (config, KERAS_MEANS)
+    assert_equal(convolutions(loaded), convolutions(network))
+
+
+@pytest.mark.parametrize("name", ["absent", "absent.keras", "absent.caffemodel"])
+def test_missing_model_is_named(tmp_path: Path, name: str):
+    with pytest.raises(UserError, match=f"{name} does not exist. Expected a run folder, a .keras"):
+        load_network(tmp_path / name)
+
+
+def test_missing_weights_are_named(tmp_path: Path):
+    with pytest.raises(
+        UserError, match=r"absent\.keras does not exist\. Expected a \.keras file or"
+    ):
+        build_network(ModelConfig(weights=str(tmp_path / "absent.keras")), seed=0)
+
+
+@pytest.mark.parametrize("kept", [0, 1000, -10])
+def test_truncated_keras_file_is_named_in_one_line(saved: Path, tmp_path: Path, kept: int):
+    path = tmp_path / "x.keras"
+    path.write_bytes(saved.read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"x\.keras is not a \.keras file of ssh_tf") as error:
+        load_network(path)
+    path.unlink()
+    assert "\n" not in str(error.value)
+
+
+def test_text_file_named_keras_is_an_error(tmp_path: Path):
+    path = tmp_path / "x.keras"
+    path.write_text("Quota exceeded")
+    with pytest.raises(UserError, match=r"x\.keras is not a \.keras file of ssh_tf"):
+        load_network(path)
+
+
+def test_keras_file_of_another_model_is_an_error(tmp_path: Path):
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "x.keras")
+    with pytest.raises(UserError, match=r"x\.keras holds a Sequential, not an SSH network"):
+        load_network(tmp_path / "x.keras")
+
+
+@pytest.mark.parametrize("content", [(), ("config.yaml",), ("config.yaml", "checkpoints/old")])
+def test_folder_without_model_or_checkpoints_is_an_error(tmp_path: Path, content: tuple[str, ...]):
+    for name in content:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"has neither model\.keras nor checkpoints/"):
+        load_network(tmp_path)
+
+
+def test_keras_file_with_other_modules_is_an_error(saved: Path):
+    config = ModelConfig(weights=str(saved), modules=(M2,))
+    with pytest.raises(UserError, match=r"model\.keras has other detection modules than the sett"):
+        build_network(config, seed=0)
+
+
+# Chance and ImageNet
+
+
+def test_he_initialisation_has_the_deviation_of_each_layer(network: SSH):
+    initialise(network, 5)
+    for name, (kernel, bias) in convolutions(network).items():
+        expected = math.sqrt(2 / math.prod(kernel.shape[:3]))
+        if name == "block1_conv1":
+            expected /= 64  # Pixels deviate by about 64 grey levels, later maps by about 1.
+        elif name.endswith(("_cls", "_box")):
+            expected = 0.01
+        assert kernel.std() == pytest.approx(expected, rel=0.1), name
+        assert abs(kernel.mean()) < 0.15 * expected, name
+        assert not bias.any(), name
+
+
+def test_random_weights_are_he_and_depend_on_the_seed_alone(network: SSH):
+    initialise(network, 5)
+    drawn = convolutions(network)
+    built = build_network(ModelConfig(weights="random"), seed=5)
+    assert built.means == KERAS_MEANS
+    assert_equal(convolutions(built), drawn)
+    initialise(network, 6)
+    assert (convolutions(network)["m1_conv3x3"][0] != drawn["m1_conv3x3"][0]).mean() > 0.99
+
+
+def test_he_initialisation_draws_layers_of_one_shape_apart(network: SSH):
+    initialise(network, 5)
+    weights = convolutions(network)
+    assert (weights["m1_context_7x7_1"][0] != weights["m1_context_7x7_2"][0]).mean() > 0.99
+
+
+def replace_imagenet(monkeypatch: pytest.MonkeyPatch, answer: keras.Model | Exception) -> None:
+    """Makes the download of ImageNet weights give a model or fail."""
+    original = keras.applications.VGG16
+
+    def vgg16(*, weights: str | None, **kwargs):
+        if weights != "imagenet":
+            return original(weights=weights, **kwargs)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(keras.applications, "VGG16", vgg16)
+
+
+def test_imagenet_weights_fill_the_trunk(monkeypatch: pytest.MonkeyPatch):
+    source = keras.applications.VGG16(include_top=False, weights=None)
+    replace_imagenet(monkeypatch, source)
+    built = build_network(ModelConfig(modules=(M2,)), seed=7)
+    assert built.means == KERAS_MEANS
+    trunk = {name: arrays for name, arrays in convolutions(built).items() if in_trunk(name)}
+    assert_equal(trunk, convolutions(source))
+
+
+def test_failing_download_is_noticed_and_replaced_by_he(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, network: SSH
+):
+    replace_imagenet(monkeypatch, Exception("URL fetch failure: no route to host"))
+    with caplog.at_level(logging.WARNING, logger="ssh_tf"):
+        built = build_network(ModelConfig(), seed=7)
+    assert "could not be downloaded (URL fetch failure: no route to host)" in caplog.text
+    initialise(network, 7)
+    assert_equal(convolutions(built), convolutions(network))
