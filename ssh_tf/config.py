@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator
 
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file
@@ -20,7 +20,9 @@ from ssh_tf.files import existing_file
 class Settings(BaseModel):
     """A frozen group of settings that refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class ModuleConfig(Settings):
@@ -32,7 +34,7 @@ class ModuleConfig(Settings):
     """Pixels per cell: 8 takes the fused conv4/conv5 map, 16 conv5_3, 32 its max-pooling."""
     channels: int = Field(gt=0, multiple_of=2)
     """X of the paper: width of the plain 3x3 branch. The context branch adds X/2 + X/2."""
-    anchor_scales: tuple[float, ...] = Field(min_length=1)
+    anchor_scales: tuple[PositiveFloat, ...] = Field(min_length=1)
     """Anchor side = 16 px x scale (`generate_anchors.py`: base_size 16 in every module)."""
     allowed_border: int = Field(ge=0)
     """Anchors that cross the image border by more px are not trained (`param_str` of the layer)."""
@@ -54,6 +56,14 @@ class ModelConfig(Settings):
     """Whether modules have the context branch (paper 3.3; ablation in 4.5)."""
     weights: str = "imagenet"
     """What training starts from: `imagenet` (keras.applications), `random`, or a weights file."""
+
+    @field_validator("modules")
+    @classmethod
+    def _names_differ(cls, modules: tuple[ModuleConfig, ...]) -> tuple[ModuleConfig, ...]:
+        names = [module.name for module in modules]
+        if len(set(names)) < len(names):
+            raise ValueError(f"names must differ, not {', '.join(names)}")
+        return modules
 
 
 class LossConfig(Settings):
@@ -126,6 +136,8 @@ class TrainConfig(Settings):
     frozen: tuple[str, ...] = ("block1_", "block2_")
     """Layers whose name starts with one of these stay as they are (`train_ssh.prototxt`: lr_mult 0
     up to conv2_2). Paper 4.1: up to conv3-1."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the convolutions; weights, losses and boxes stay float32. Official: float32."""
     seed: int = Field(default=3, ge=0)
     """Seed of initialisation and sample order (`default_config.yml` RNG_SEED)."""
     checkpoint_every: int = Field(default=1000, gt=0)
@@ -187,10 +199,11 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """
     file = existing_file(path, "a YAML file of settings, like those in configs/")
     try:
-        data = yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}
+        data = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file} is not valid YAML: {reason}") from error
+    data = {} if data is None else data
     if not isinstance(data, dict):
         raise UserError(f"{file} must hold `key: value` lines. Received: {type(data).__name__}.")
     for override in overrides:
@@ -212,8 +225,12 @@ def validate(data: Mapping[str, Any], *, origin: str) -> Config:
         UserError: Naming the first offending key, with the known keys or the expected type.
     """
     try:
+        text = json.dumps(data, default=str)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{origin}: expected names as keys and plain values ({error}).") from error
+    try:
         # Strict JSON validation: lists become tuples, but "yes" never becomes 1, nor 1.5 an int.
-        return Config.model_validate_json(json.dumps(data, default=str), strict=True)
+        return Config.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise UserError(f"{origin}: {_explain(error)}") from error
 

@@ -12,11 +12,25 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 TEST_DATA = Path(os.environ.get("SSH_TF_TEST_DATA", REPOSITORY / ".." / "shared" / "data"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Splits the CPU in two logical devices, before TensorFlow's first operation."""
+    del config
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        import tensorflow as tf
+
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        halves = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(cpu, halves)
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
-    """The folder of third-party test data; skips where it is absent."""
+    """The folder of third-party test data; skips where it is absent, unless that is forbidden."""
     if not TEST_DATA.is_dir():
-        pytest.skip(f"needs the third-party test data: no folder {TEST_DATA} (SSH_TF_TEST_DATA)")
+        reason = f"needs the third-party test data: no folder {TEST_DATA} (SSH_TF_TEST_DATA)"
+        if os.environ.get("SSH_TF_REQUIRE_TEST_DATA"):
+            pytest.fail(reason)
+        pytest.skip(reason)
     return TEST_DATA.resolve()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf import signature
-from ssh_tf.data.images import decode
+from ssh_tf.data.images import PNG_SIGNATURE, decode
 from ssh_tf.data.records import shard_name, to_example
 from ssh_tf.data.wider import WiderImage, find_split, read_annotations, training_corners
 from ssh_tf.errors import UserError
@@ -50,6 +50,10 @@ def build_records(
     Raises:
         UserError: For input that can't be used, naming the file, or an `out` that is taken.
     """
+    if min(shards, workers) < 1:
+        raise UserError(
+            f"--shards and --workers must be at least 1. Received: {shards} and {workers}."
+        )
     source = find_split(Path(wider_root), split)
     images = read_annotations(source.annotations)
     for image in images:
@@ -110,7 +114,7 @@ def image_size(encoded: bytes, path: Path) -> tuple[int, int]:
     Raises:
         UserError: If the bytes are not a whole JPEG or PNG.
     """
-    if encoded[:2] != b"\xff\xd8" and encoded[:8] != b"\x89PNG\r\n\x1a\n":
+    if encoded[:2] != b"\xff\xd8" and encoded[:8] != PNG_SIGNATURE:
         raise UserError(f"{path} is neither JPEG nor PNG (it begins with {encoded[:8]!r}).")
     try:
         height, width, _ = decode(encoded).shape

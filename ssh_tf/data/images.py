@@ -6,6 +6,8 @@ import tensorflow as tf
 
 Tensor = Any
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
 
 def decode(encoded: Tensor) -> Tensor:
     """Decodes a JPEG or PNG to RGB.
@@ -20,12 +22,16 @@ def decode(encoded: Tensor) -> Tensor:
     Raises:
         tf.errors.InvalidArgumentError: If the bytes are neither, or incomplete.
     """
-    return tf.cond(
-        tf.io.is_jpeg(encoded),
-        # The accurate transform is the one OpenCV and PIL use.
-        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_png(encoded, channels=3),
-    )
+    jpeg = tf.io.is_jpeg(encoded)
+    png = tf.strings.substr(encoded, 0, len(PNG_SIGNATURE)) == PNG_SIGNATURE
+    # `decode_png` also takes other formats, of which WebP gets a fourth axis.
+    with tf.control_dependencies([tf.debugging.Assert(jpeg | png, ["neither JPEG nor PNG"])]):
+        return tf.cond(
+            jpeg,
+            # The accurate transform is the one OpenCV and PIL use.
+            lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
+            lambda: tf.io.decode_png(encoded, channels=3),
+        )
 
 
 def single_scale(size: Tensor, *, shorter_px: int, longer_px: int) -> Tensor:

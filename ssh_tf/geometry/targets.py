@@ -58,7 +58,7 @@ def match(anchors: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
         face; the first one of equals.
     """
     batch, count = ops.shape(faces)[0], ops.shape(faces)[1]
-    chunks = ops.maximum(-(-count // _CHUNK), 1)
+    chunks = count // _CHUNK + 1  # at least one padding row, so that no face at all is normal
     faces = ops.pad(faces, [[0, 0], [0, chunks * _CHUNK - count], [0, 0]])
 
     def compare(i: Tensor, best: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ssh_tf.config import DetectConfig, load
+from ssh_tf.config import DetectConfig, load, validate
 from ssh_tf.data.images import decode
 from ssh_tf.errors import UserError
 from ssh_tf.inference.graph import Detections, detection_function
@@ -50,13 +50,14 @@ class Detector:
                 the official ones.
 
         Raises:
-            UserError: If `path` is none of these or can't be read.
+            UserError: If `path` is none of these or can't be read, or for a setting out of range.
         """
         network = load_network(path)
         config = DetectConfig()
         if (file := Path(path) / "config.yaml").is_file():
             config = load(file).detect
-        return cls(network, config.model_copy(update=settings))
+        changed = {"detect": {**config.model_dump(), **settings}}
+        return cls(network, validate(changed, origin="Detection").detect)
 
     def detect(self, image: np.ndarray) -> Detections:
         """Finds the faces of one image.
@@ -109,7 +110,9 @@ def find_images(paths: list[str]) -> Iterator[tuple[Path, Path]]:
         path = Path(text)
         if path.is_dir():
             found = sorted(
-                file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES
+                file
+                for file in path.rglob("*")
+                if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
             )
             if not found:
                 raise UserError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")

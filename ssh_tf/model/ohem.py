@@ -95,6 +95,10 @@ class OhemLoss(keras.layers.Layer):
             self.trackers[term].update_state(values)
         return terms
 
+    def compute_output_spec(self, logits: Tensor, deltas: Tensor, **inputs: Tensor) -> Any:
+        """One value per image for each of `TERMS`; said here, as shapes decide nothing else."""
+        return {term: keras.KerasTensor(logits.shape[:1], "float32") for term in TERMS}
+
     def anchors(self, height: Tensor, width: Tensor) -> Tensor:
         """Returns the module's anchors on a canvas: `[N, 4]` float32, half-open, network px."""
         stride = self.module.stride

@@ -79,9 +79,15 @@ class CaffeSGD(keras.optimizers.SGD):
         self.decay = decay
         self.multipliers = multipliers
 
+    def build(self, variables: list[Any]) -> None:
+        """Creates the velocities and looks up each variable's multipliers."""
+        super().build(variables)
+        # By index: on several replicas `update_step` gets their copies, which have no path.
+        self._by_index = [self.multipliers(variable.path) for variable in variables]
+
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
         """Applies one update to one variable; `gradient` is already summed over replicas."""
-        rate, decay = self.multipliers(variable.path)
+        rate, decay = self._by_index[self._get_variable_index(variable)]
         weights = ops.convert_to_tensor(variable)
         gradient = rate * (gradient + self.decay * decay * weights)
         super().update_step(gradient, variable, learning_rate)

@@ -1,5 +1,6 @@
 """The training loop: one `tf.function` over `strategy.run`, for one device as for many."""
 
+import contextlib
 import dataclasses
 import logging
 import time
@@ -38,9 +39,9 @@ class State:
 
 
 def make_strategy() -> tf.distribute.Strategy:
-    """Returns a MirroredStrategy over all GPUs, else over all logical CPUs (one, by default)."""
-    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return tf.distribute.MirroredStrategy([device.name for device in devices])
+    """Returns a MirroredStrategy over all GPUs, or over the CPU where there is none."""
+    gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
+    return tf.distribute.MirroredStrategy(gpus or ["CPU:0"])
 
 
 def build_state(config: Config, strategy: tf.distribute.Strategy) -> State:
@@ -51,7 +52,8 @@ def build_state(config: Config, strategy: tf.distribute.Strategy) -> State:
         strategy: Where the variables live.
     """
     with strategy.scope():
-        network = build_network(config.model, seed=config.train.seed)
+        with precision(config.train.precision):
+            network = build_network(config.model, seed=config.train.seed)
         freeze(network, config.train.frozen)
         training = training_model(network, config.loss)
         names = tuple(module.name for module in config.model.modules)
@@ -69,6 +71,17 @@ def build_state(config: Config, strategy: tf.distribute.Strategy) -> State:
                 for variable in training.trainable_variables
             ]
     return State(network, training, optimizer, accumulators)
+
+
+@contextlib.contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Makes the layers built meanwhile compute in `float32` or `bfloat16`; weights are float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32" if name == "float32" else f"mixed_{name}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def freeze(network: SSH, prefixes: tuple[str, ...]) -> None:
@@ -138,7 +151,9 @@ def make_steps(
     return compiled(accumulate), compiled(update)
 
 
-def train(config: Config, workdir: str | Path, *, on_step: Callable[[int, Logs], None]) -> Path:
+def train(
+    config: Config, workdir: str | Path, *, on_step: Callable[[int, Logs], None] = lambda *_: None
+) -> Path:
     """Trains a network and saves it.
 
     A run that was interrupted is continued from its last checkpoint by the same call.

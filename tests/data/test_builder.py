@@ -1,0 +1,231 @@
+"""Tests of the records builder: what it writes and how it refuses broken input."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssh_tf.data.builder import build_records, image_size
+from ssh_tf.data.records import parse_example, read_manifest
+from ssh_tf.data.wider import split_layout, training_corners
+from ssh_tf.errors import UserError
+from tests.small import WIDER_BOXES, WIDER_FACES, encode, picture, write_wider
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A data set of four pictures."""
+    write_wider(tmp_path / "wider")
+    return tmp_path / "wider"
+
+
+def records(folder: Path) -> Iterator[dict[str, tf.Tensor]]:
+    for shard in read_manifest(folder)["shards"]:
+        yield from map(parse_example, tf.data.TFRecordDataset(str(folder / shard["name"])))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_every_image_is_stored_once_with_its_original_bytes(root: Path, tmp_path: Path):
+    build_records(root, "train", tmp_path / "out", shards=2)
+    stored = [(r["name"].numpy().decode(), r["encoded"].numpy()) for r in records(tmp_path / "out")]
+    images = root / "WIDER_train" / "images"
+    assert sorted(stored) == [(name, (images / name).read_bytes()) for name in sorted(WIDER_BOXES)]
+
+
+def test_faces_are_the_official_training_boxes_in_whole_pixels(root: Path, tmp_path: Path):
+    build_records(root, "train", tmp_path / "out", shards=2)
+    for record in records(tmp_path / "out"):
+        boxes = np.array(WIDER_BOXES[record["name"].numpy().decode()]).reshape(-1, 4)
+        expected, _ = training_corners(boxes, *record["size"].numpy())
+        np.testing.assert_allclose(record["faces"], expected, atol=1e-3)
+    # d.jpg is 76 x 72: the box that crosses its border is clipped, the one without width is gone.
+    faces = {r["name"].numpy(): r["faces"].numpy() for r in records(tmp_path / "out")}
+    np.testing.assert_allclose(
+        faces[b"1--Empty/d.jpg"], [[5, 5, 25, 25], [0, 40, 20, 76]], atol=1e-3
+    )
+
+
+def test_attributes_stay_with_their_faces(root: Path, tmp_path: Path):
+    annotations = split_layout(root, "train").annotations
+    text = "1--Empty/d.jpg\n3\n5 5 20 20 1 0 0 0 0 0\n9 9 0 9 2 0 0 0 0 0\n9 9 9 9 0 1 0 0 2 1\n"
+    annotations.write_text(text)
+    build_records(root, "train", tmp_path / "out", shards=1)
+    (shard,) = (tmp_path / "out").glob("*.tfrecord")
+    (record,) = tf.data.TFRecordDataset(str(shard))
+    feature = tf.train.Example.FromString(record.numpy()).features.feature
+    assert list(feature["image/object/face/blur"].int64_list.value) == [1, 0]
+    assert list(feature["image/object/face/occlusion"].int64_list.value) == [0, 2]
+
+
+def test_the_manifest_counts_and_hashes_what_lies_there(root: Path, tmp_path: Path):
+    returned = build_records(root, "train", tmp_path / "out", shards=3, seed=7)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert returned == manifest
+    assert (manifest["schema"], manifest["split"], manifest["seed"]) == (1, "train", 7)
+    assert (manifest["images"], manifest["faces"]) == (4, WIDER_FACES)
+    assert manifest["annotated_faces"] == WIDER_FACES + 1
+    assert sum(shard["images"] for shard in manifest["shards"]) == 4
+    assert sum(shard["faces"] for shard in manifest["shards"]) == WIDER_FACES
+    source = split_layout(root, "train").annotations.read_bytes()
+    assert manifest["source_sha256"] == hashlib.sha256(source).hexdigest()
+    for shard in manifest["shards"]:
+        data = (tmp_path / "out" / shard["name"]).read_bytes()
+        assert (shard["bytes"], shard["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+
+
+def test_nothing_but_shards_and_manifest_is_left(root: Path, tmp_path: Path):
+    build_records(root, "train", tmp_path / "out", shards=2)
+    assert list(content(tmp_path / "out")) == [
+        "manifest.json",
+        "wider_train-00000-of-00002.tfrecord",
+        "wider_train-00001-of-00002.tfrecord",
+    ]
+
+
+def test_the_number_of_workers_changes_no_byte(root: Path, tmp_path: Path):
+    build_records(root, "train", tmp_path / "one", shards=2, workers=1)
+    build_records(root, "train", tmp_path / "two", shards=2, workers=3)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_the_seed_decides_the_order(root: Path, tmp_path: Path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        build_records(root, "train", tmp_path / name, shards=1, seed=seed)
+    orders = {
+        name: [r["name"].numpy() for r in records(tmp_path / name)] for name in ("a", "b", "c")
+    }
+    assert orders["a"] == orders["b"] != orders["c"]
+    assert sorted(orders["a"]) == sorted(orders["c"])
+
+
+def test_there_are_never_more_shards_than_images(root: Path, tmp_path: Path):
+    manifest = build_records(root, "train", tmp_path / "out", shards=100)
+    assert [shard["images"] for shard in manifest["shards"]] == [1, 1, 1, 1]
+
+
+def test_progress_ticks_once_per_image(root: Path, tmp_path: Path):
+    ticks = []
+
+    def progress(stage: str, total: int) -> Callable[[], None]:
+        assert (stage, total) == ("records", 4)
+        return lambda: ticks.append(stage)
+
+    build_records(root, "train", tmp_path / "out", shards=2, progress=progress)
+    assert len(ticks) == 4
+
+
+def images(root: Path) -> Path:
+    return split_layout(root, "train").images_dir
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def empty(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing root": (lambda root: root.rename(root.with_name("gone")), "wider does not exist"),
+    "empty root": (empty, r"wider has no split 'train'"),
+    "no images": (lambda root: empty(images(root)), "images is empty"),
+    "no annotations": (
+        lambda root: split_layout(root, "train").annotations.unlink(),
+        "wider_face_train_bbx_gt.txt does not exist",
+    ),
+    "empty annotations": (
+        lambda root: split_layout(root, "train").annotations.write_text("\n"),
+        "bbx_gt.txt:1: expected an image name, received an empty file",
+    ),
+    "missing image": (
+        lambda root: (images(root) / "0--Parade/b.png").unlink(),
+        r"0--Parade/b.png does not exist. Expected an image that .*bbx_gt.txt names",
+    ),
+    "truncated jpeg": (
+        lambda root: truncate(images(root) / "0--Parade/a.jpg"),
+        "0--Parade/a.jpg is truncated or corrupt",
+    ),
+    "truncated png": (
+        lambda root: truncate(images(root) / "0--Parade/b.png"),
+        "0--Parade/b.png is truncated or corrupt",
+    ),
+    "text named .jpg": (
+        lambda root: (images(root) / "1--Empty/d.jpg").write_text("hello"),
+        r"1--Empty/d.jpg is neither JPEG nor PNG \(it begins with b'hello'\)",
+    ),
+    "empty image": (
+        lambda root: (images(root) / "1--Empty/d.jpg").write_text(""),
+        "1--Empty/d.jpg is neither JPEG nor PNG",
+    ),
+    "three bytes of a jpeg": (
+        lambda root: (images(root) / "1--Empty/d.jpg").write_bytes(b"\xff\xd8\xff"),
+        "1--Empty/d.jpg is truncated or corrupt",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "says"), BROKEN.values(), ids=BROKEN.keys())
+def test_broken_input_is_named_in_one_line_and_leaves_no_data_set(
+    root: Path, tmp_path: Path, damage: Callable[[Path], object], says: str
+):
+    damage(root)
+    with pytest.raises(UserError, match=says) as error:
+        build_records(root, "train", tmp_path / "out", shards=2)
+    assert "\n" not in str(error.value)
+    left = [path.name for path in (tmp_path / "out").glob("*")]
+    assert "manifest.json" not in left
+    assert not [name for name in left if ".tmp" in name]
+
+
+def test_an_unknown_split_is_refused_with_those_there(root: Path, tmp_path: Path):
+    with pytest.raises(UserError, match="no split 'val'.*Splits there: train"):
+        build_records(root, "val", tmp_path / "out")
+
+
+def test_a_failed_build_can_be_repeated_in_the_same_folder(root: Path, tmp_path: Path):
+    whole = (images(root) / "1--Empty/d.jpg").read_bytes()
+    truncate(images(root) / "1--Empty/d.jpg")
+    with pytest.raises(UserError, match="truncated"):
+        build_records(root, "train", tmp_path / "out", shards=4)
+    (images(root) / "1--Empty/d.jpg").write_bytes(whole)
+    build_records(root, "train", tmp_path / "out", shards=4)
+    assert len(list(records(tmp_path / "out"))) == 4
+
+
+def test_an_output_that_is_a_file_is_refused(root: Path, tmp_path: Path):
+    (tmp_path / "out").touch()
+    with pytest.raises(UserError, match="Output folder .*out is not writable"):
+        build_records(root, "train", tmp_path / "out")
+
+
+def test_a_folder_that_holds_a_data_set_is_left_alone(root: Path, tmp_path: Path):
+    build_records(root, "train", tmp_path / "out", shards=1)
+    before = content(tmp_path / "out")
+    with pytest.raises(UserError, match="out already holds a data set"):
+        build_records(root, "train", tmp_path / "out", shards=2)
+    assert content(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("numbers", [{"shards": 0}, {"workers": 0}, {"shards": -1}])
+def test_no_shards_or_workers_are_refused(root: Path, tmp_path: Path, numbers: dict[str, int]):
+    with pytest.raises(UserError, match="--shards and --workers must be at least 1"):
+        build_records(root, "train", tmp_path / "out", **numbers)
+
+
+def test_image_size_is_height_and_width():
+    assert image_size(encode(picture(40, 70), ".png"), Path("a.png")) == (40, 70)
+
+
+def test_real_images_are_stored_whole(test_data: Path, tmp_path: Path):
+    manifest = build_records(test_data / "wider_mini", "val", tmp_path / "out", shards=2)
+    assert (manifest["images"], manifest["annotated_faces"]) == (23, 449)
+    assert len(list(records(tmp_path / "out"))) == 23

@@ -1,0 +1,229 @@
+"""Tests of the input pipeline: boxes stay on their faces, nothing is lost, order is reproducible."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssh_tf.config import DataConfig
+from ssh_tf.data.images import resize
+from ssh_tf.data.pipeline import FACE_PADDING, flip, training_dataset
+from ssh_tf.data.records import to_example
+from ssh_tf.errors import UserError
+from tests.small import encode, picture
+
+NO_FACE = np.zeros((0, 4), np.float32)
+ONE_FACE = np.array([[1, 1, 5, 6]], np.float32)
+
+Sample = tuple[np.ndarray, np.ndarray]
+
+
+def write_records(folder: Path, samples: Sequence[Sample], shards: int = 2) -> str:
+    """Writes `(image, corners)` pairs, named `0`, `1`, ..., as a data set of PNGs."""
+    folder.mkdir()
+    entries = []
+    for shard in range(min(shards, len(samples))):
+        path = folder / f"{shard}.tfrecord"
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for i in range(shard, len(samples), shards):
+                writer.write(png_example(str(i), *samples[i]))
+        entries.append({"name": path.name, "bytes": path.stat().st_size})
+    faces = sum(len(corners) for _, corners in samples)
+    manifest = {"schema": 1, "images": len(samples), "faces": faces, "shards": entries}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return str(folder)
+
+
+def png_example(name: str, image: np.ndarray, corners: np.ndarray) -> bytes:
+    return to_example(
+        encode(image, ".png"),
+        name=name,
+        size=image.shape[:2],
+        corners=corners,
+        attributes=np.zeros((len(corners), 6), int),
+    )
+
+
+def tiny(count: int) -> list[Sample]:
+    return [(picture(8, 10, seed=i), ONE_FACE) for i in range(count)]
+
+
+def take(
+    records: str, count: int, *, batch: int = 1, seed: int = 0, skip: int = 0, **settings: Any
+) -> list[dict[str, np.ndarray]]:
+    config = DataConfig(**{"records": records, "shorter_px": 8, "longer_px": 10, **settings})
+    dataset = training_dataset(config, batch=batch, seed=seed, skip=skip)
+    return list(dataset.take(count).as_numpy_iterator())
+
+
+def names(elements: Sequence[dict[str, np.ndarray]]) -> list[str]:
+    return [name.decode() for element in elements for name in element["names"]]
+
+
+def assert_same(left: Sequence[dict[str, Any]], right: Sequence[dict[str, Any]]) -> None:
+    for a, b in zip(left, right, strict=True):
+        for key in ("names", "images", "sizes", "faces"):
+            np.testing.assert_array_equal(a[key], b[key])
+
+
+def test_flip_is_the_official_formula():
+    image = tf.reshape(tf.range(10 * 3), [1, 10, 3])
+    mirrored, faces = flip(image, tf.constant([[2.0, 3.0, 5.0, 7.0], [6.0, 0.0, 10.0, 4.0]]))
+    assert mirrored[0, :, 0].numpy().tolist() == [27, 24, 21, 18, 15, 12, 9, 6, 3, 0]
+    # x1' = W - 1 - x2, x2' = W - 1 - x1 with W = 10: 4 and 7; at the border -1 and 3.
+    assert faces.numpy().tolist() == [[4, 3, 7, 7], [-1, 0, 3, 4]]
+
+
+def test_flipping_twice_changes_nothing():
+    image, faces = flip(*flip(picture(), ONE_FACE))
+    np.testing.assert_array_equal(image, picture())
+    np.testing.assert_array_equal(faces, ONE_FACE)
+
+
+def marked(corners: Sequence[int]) -> np.ndarray:
+    """Black, with a white box at `corners` and a green upper left corner that tells a flip."""
+    x1, y1, x2, y2 = corners
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[y1:y2, x1:x2] = 255
+    image[:4, :4, 1] = 255
+    return image
+
+
+@pytest.mark.parametrize("shorter_px", [40, 80, 60], ids=["x1", "x2", "x1.5"])
+def test_a_painted_marker_stays_under_its_box(tmp_path: Path, shorter_px: int):
+    corners = [[8, 10, 20, 30], [40, 6, 60, 18], [30, 24, 36, 40]]
+    samples = [(marked(box), np.array([box], np.float32)) for box in corners]
+    flips = set()
+    records = write_records(tmp_path / "r", samples)
+    for element in take(records, 24, shorter_px=shorter_px, longer_px=200):
+        image, scale = element["images"][0], shorter_px / 40
+        rows, columns = np.nonzero(image[..., 0] > 127)  # red: the box alone
+        marker = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        flipped = bool(image[0, -1, 1] > 127)
+        # Official corners count as inclusive when mirrored: one source px further left.
+        expected = np.array(marker) - (np.array([scale, 0, scale, 0]) if flipped else 0)
+        np.testing.assert_allclose(element["faces"][0], [expected], atol=0.01)
+        flips.add(flipped)
+    assert flips == {False, True}
+
+
+def test_about_half_of_the_images_are_mirrored_and_none_without_flip(tmp_path: Path):
+    records = write_records(tmp_path / "r", tiny(1))
+    original = picture(8, 10).astype(np.float32)
+    mirrored = [not np.array_equal(e["images"][0], original) for e in take(records, 64)]
+    assert 20 <= sum(mirrored) <= 44
+    plain = take(records, 16, flip=False)
+    assert all(np.array_equal(element["images"][0], original) for element in plain)
+
+
+def test_padding_rows_are_minus_one_and_the_canvas_beyond_an_image_is_zero(tmp_path: Path):
+    wide, tall = picture(16, 32, seed=1), picture(24, 16, seed=2)
+    many = np.array([[1, 2, 9, 8], [3, 4, 12, 15]], np.float32)
+    records = write_records(tmp_path / "r", [(wide, ONE_FACE), (tall, many)])
+    settings = {"flip": False, "shorter_px": 24, "longer_px": 1000}
+    (element,) = take(records, 1, batch=2, **settings)
+    assert element["images"].shape == (2, 36, 48, 3)
+    assert element["faces"].shape == (2, 2, 4)
+    first = names([element]).index("0")
+    assert element["sizes"][first].tolist() == [24, 48]
+    assert element["sizes"][1 - first].tolist() == [36, 24]
+    assert FACE_PADDING == -1
+    np.testing.assert_allclose(element["faces"][first], [[1.5, 1.5, 7.5, 9], [-1] * 4])
+    np.testing.assert_allclose(element["faces"][1 - first], many * 1.5)
+    canvas = element["images"][first].copy()
+    np.testing.assert_array_equal(canvas[:24], resize(wide, tf.constant(1.5, tf.float64)))
+    assert not canvas[24:].any()
+    assert not element["images"][1 - first][:, 24:].any()
+
+
+def test_elements_have_the_documented_types(tmp_path: Path):
+    config = DataConfig(records=write_records(tmp_path / "r", tiny(2)))
+    spec = training_dataset(config, batch=2, seed=0).element_spec
+    assert spec["images"] == tf.TensorSpec([2, None, None, 3], tf.float32)
+    assert spec["sizes"] == tf.TensorSpec([2, 2], tf.int32)
+    assert spec["faces"] == tf.TensorSpec([2, None, 4], tf.float32)
+    assert spec["names"] == tf.TensorSpec([2], tf.string)
+
+
+def test_pixels_are_rgb_grey_levels(tmp_path: Path):
+    records = write_records(tmp_path / "r", tiny(1))
+    (element,) = take(records, 1, flip=False)
+    np.testing.assert_array_equal(element["images"][0], picture(8, 10).astype(np.float32))
+
+
+def test_the_same_seed_gives_the_same_batches(tmp_path: Path):
+    records = write_records(tmp_path / "r", tiny(12))
+    assert_same(take(records, 20, seed=5), take(records, 20, seed=5))
+
+
+def test_another_seed_gives_another_order(tmp_path: Path):
+    records = write_records(tmp_path / "r", tiny(12))
+    assert names(take(records, 12, seed=5)) != names(take(records, 12, seed=6))
+
+
+@pytest.mark.parametrize("skip", [1, 5, 12, 17, 31])
+@pytest.mark.parametrize("shuffle_images", [4, 100], ids=["small buffer", "whole set"])
+def test_skipping_continues_where_an_undisturbed_run_would_be(
+    tmp_path: Path, skip: int, shuffle_images: int
+):
+    records = write_records(tmp_path / "r", tiny(12), shards=3)
+    whole = take(records, skip + 10, seed=2, shuffle_images=shuffle_images)
+    resumed = take(records, 10, seed=2, shuffle_images=shuffle_images, skip=skip)
+    assert_same(resumed, whole[skip:])
+
+
+def test_skipping_counts_images_not_batches(tmp_path: Path):
+    records = write_records(tmp_path / "r", tiny(12))
+    assert_same(take(records, 4, batch=3, skip=6), take(records, 6, batch=3)[2:])
+
+
+@pytest.mark.parametrize("shuffle_images", [3, 100], ids=["small buffer", "whole set"])
+def test_every_pass_sees_every_image_once(tmp_path: Path, shuffle_images: int):
+    records = write_records(tmp_path / "r", tiny(9), shards=4)
+    seen = names(take(records, 27, shuffle_images=shuffle_images))
+    passes = [seen[:9], seen[9:18], seen[18:]]
+    assert all(sorted(one, key=int) == [str(i) for i in range(9)] for one in passes)
+    assert passes[0] != passes[1] != passes[2]
+
+
+def test_images_without_a_face_are_left_out_or_kept(tmp_path: Path):
+    samples = [
+        (image, face) for (image, _), face in zip(tiny(4), itertools.cycle([NO_FACE, ONE_FACE]))
+    ]
+    records = write_records(tmp_path / "r", samples)
+    assert sorted(names(take(records, 4))) == ["1", "1", "3", "3"]
+    assert sorted(names(take(records, 4, drop_empty=False))) == ["0", "1", "2", "3"]
+
+
+def test_a_batch_without_faces_has_a_table_without_rows(tmp_path: Path):
+    samples = [(picture(8, 10), NO_FACE)] * 2
+    (element,) = take(write_records(tmp_path / "r", samples), 1, batch=2, drop_empty=False)
+    assert element["faces"].shape == (2, 0, 4)
+
+
+def test_300_faces_arrive_without_loss(tmp_path: Path):
+    corners = np.array([[i % 60, i // 60, i % 60 + 3, i // 60 + 4] for i in range(300)], np.float32)
+    samples = [(picture(64, 96), corners), (picture(64, 96), ONE_FACE)]
+    settings = {"shorter_px": 128, "longer_px": 1000, "flip": False}
+    (element,) = take(write_records(tmp_path / "r", samples), 1, batch=2, **settings)
+    first = names([element]).index("0")
+    np.testing.assert_allclose(element["faces"][first], corners * 2, atol=1e-3)
+    assert (element["faces"][1 - first][1:] == FACE_PADDING).all()
+
+
+def test_a_data_set_without_anything_to_train_on_is_refused(tmp_path: Path):
+    empty = write_records(tmp_path / "empty", [])
+    faceless = write_records(tmp_path / "faceless", [(picture(8, 10), NO_FACE)])
+    for records, drop_empty in ((empty, False), (faceless, True)):
+        with pytest.raises(UserError, match="has no image to train on"):
+            take(records, 1, drop_empty=drop_empty)
+
+
+def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path):
+    with pytest.raises(UserError, match="has no manifest.json"):
+        take(str(tmp_path), 1)

@@ -1,0 +1,232 @@
+"""What the official code gave on given inputs: anchors, targets, losses, proposals, the network.
+
+Runs on whatever backend Keras has; `test_golden_tensorflow.py` has what needs TensorFlow. Every case
+runs in the first, and in `test_the_same_goldens_pass_on_jax` on the second.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from ssh_tf.config import LossConfig, ModelConfig
+from ssh_tf.geometry.anchors import anchor_grid, base_anchors
+from ssh_tf.geometry.boxes import include_last_pixel
+from ssh_tf.geometry.proposals import face_probability, propose
+from ssh_tf.geometry.targets import POSITIVE
+from ssh_tf.model.caffe import to_keras
+from ssh_tf.model.losses import box_loss, class_loss
+from ssh_tf.model.ohem import assign
+from ssh_tf.model.ssh import SSH
+from tests.golden import (
+    MODULES,
+    Array,
+    Golden,
+    cells,
+    gradients,
+    network_input,
+    network_weights,
+    proposal_inputs,
+    read,
+    target_inputs,
+)
+
+LOSS = LossConfig()
+FUSED = "m1_input"
+
+
+def numpy(tensor: object) -> Array:
+    return np.asarray(ops.convert_to_numpy(tensor))
+
+
+@pytest.fixture(scope="module")
+def folder(test_data: Path) -> Path:
+    return test_data / "golden"
+
+
+# Anchors
+
+
+@pytest.mark.parametrize("name", ["M1", "M2", "M3", "M1_ablation5", "M2_ablation5", "M3_ablation5"])
+def test_base_anchors_are_the_official_ones(folder: Path, name: str):
+    expected = json.loads((folder / "anchors.json").read_text())[name]
+    anchors = include_last_pixel(ops.convert_to_tensor(expected["anchors"], dtype="float32"))
+    np.testing.assert_array_equal(base_anchors(expected["scales"]), numpy(anchors))
+
+
+# Targets and losses
+
+
+def assigned(golden: Golden, number: int) -> tuple[Array, Array, Array]:
+    """Returns a module's labels `[N]`, targets `[N, 4]` and anchors `[N, 4]`."""
+    module = MODULES[number - 1]
+    probability, _, _ = target_inputs(golden, number)
+    anchors = anchor_grid(
+        *cells(golden, f"m{number}_hw"), stride=module.stride, scales=module.anchor_scales
+    )
+    labels, targets = assign(
+        ops.convert_to_tensor(probability[None]),
+        anchors,
+        ops.convert_to_tensor(golden["net_hw"][None]),
+        ops.convert_to_tensor(golden["gt"][None]),
+        module=module,
+        loss=LOSS,
+    )
+    return numpy(labels)[0], numpy(targets)[0], numpy(anchors)
+
+
+@pytest.fixture(scope="module", params=range(10))
+def targets(folder: Path, request: pytest.FixtureRequest) -> dict[str, Array]:
+    return read(folder / f"targets_dev_{request.param}.npz")
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_labels_and_regression_targets_are_the_official_ones(targets: Golden, number: int):
+    labels, deltas, _ = assigned(targets, number)
+    np.testing.assert_array_equal(labels, targets[f"m{number}_labels"])
+    assert np.sum(labels >= 0) == targets[f"m{number}_num_examples"]
+    rows, expected = targets[f"m{number}_target_rows"], targets[f"m{number}_bbox_targets"]
+    considered = np.any(expected != 0, axis=-1) | (labels[rows] == POSITIVE)
+    # Shifts near 0 are differences of nearly equal coordinates of up to 1,600 px, which float32
+    # spaces by 1.2e-4 px: hence the absolute part, in anchor sides.
+    np.testing.assert_allclose(
+        deltas[rows][considered], expected[considered], rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_losses_and_gradients_are_the_official_ones(targets: Golden, number: int):
+    labels, expected_deltas, _ = assigned(targets, number)
+    _, logits, deltas = target_inputs(targets, number)
+
+    def classes(logits: object) -> object:
+        return class_loss(logits, ops.convert_to_tensor(labels[None]))[0]
+
+    def boxes(deltas: object) -> object:
+        return box_loss(
+            deltas,
+            ops.convert_to_tensor(expected_deltas[None]),
+            ops.convert_to_tensor(labels[None]),
+            sigma=LOSS.sigma,
+            normalizer=LOSS.box_normalizer,
+        )[0]
+
+    for kind, part, loss, argument in [
+        ("labelled_rows", "logits", classes, logits),
+        ("positive_rows", "deltas", boxes, deltas),
+    ]:
+        name = "cls_loss" if part == "logits" else "reg_loss"
+        value = numpy(loss(ops.convert_to_tensor(argument[None])))
+        np.testing.assert_allclose(value, targets[f"m{number}_{name}"], rtol=1e-5)
+        (gradient,) = gradients(loss, argument[None])
+        expected = np.zeros_like(argument)
+        expected[targets[f"m{number}_{kind}"]] = targets[f"m{number}_grad_{part}"]
+        # The absolute part covers a gradient that passes through 0; typical ones are 1 / 256.
+        np.testing.assert_allclose(gradient[0], expected, rtol=1e-4, atol=1e-8)
+
+
+# Proposals
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_kept_proposals_are_the_official_ones(folder: Path, index: int):
+    golden = read(folder / f"proposals_dev_{index}.npz")
+    for level, size in enumerate(golden["level_net_hw"].tolist()):
+        for number, module in enumerate(MODULES, start=1):
+            key = f"l{level}m{number}"
+            scores, deltas = proposal_inputs(golden, key)
+            boxes, kept = propose(
+                ops.convert_to_tensor(scores),
+                ops.convert_to_tensor(deltas),
+                anchor_grid(
+                    *cells(golden, f"{key}_hw"), stride=module.stride, scales=module.anchor_scales
+                ),
+                size=tuple(size),
+                top_k=1000,
+            )
+            # Scores are all different: equal scores in equal order mean the same anchors.
+            np.testing.assert_array_equal(numpy(kept), golden[f"{key}_scores"])
+            np.testing.assert_allclose(numpy(boxes), golden[f"{key}_boxes"], rtol=0, atol=1e-3)
+
+
+# Network
+
+
+@pytest.fixture(scope="module")
+def network(folder: Path) -> SSH:
+    """The network with the weights of the golden data and no means: their input lacks them."""
+    network = SSH(ModelConfig(), means=(0.0, 0.0, 0.0))
+    layers = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
+    shapes = {layer.name: (layer.kernel.shape, layer.bias.shape) for layer in layers}
+    caffe = network_weights(read(folder / "forward_dev_0.npz"))
+    weights = to_keras(caffe, shapes, Path("golden")).weights
+    for layer in layers:
+        layer.set_weights(weights[layer.name])
+    return network
+
+
+@pytest.fixture(scope="module")
+def taps(network: SSH) -> keras.Model:
+    """The network's inner maps that the golden data name."""
+    names = {"conv4_3": "block4_conv3", "conv5_3": "block5_conv3", FUSED: "fuse_conv"}
+    outputs = {tap: network.get_layer(name).output for tap, name in names.items()}
+    return keras.Model(network.inputs, outputs)
+
+
+def assert_official(outputs: dict[str, object], golden: Golden):
+    """Compares logits, boxes and probabilities of all modules."""
+    for name in ("m1", "m2", "m3"):
+        rows, columns = golden[f"{name}_cls_score"].shape[:2]
+        logits = numpy(outputs[f"{name}_logits"])
+        deltas = numpy(outputs[f"{name}_deltas"])
+        score = golden[f"{name}_cls_score"].reshape(rows, columns, 2, 2)  # class, anchor
+        expected = score.transpose(0, 1, 3, 2).reshape(1, -1, 2)
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+        expected = golden[f"{name}_bbox_pred"].reshape(1, -1, 4)
+        np.testing.assert_allclose(deltas, expected, rtol=0, atol=1e-4)
+        probability = numpy(face_probability(ops.convert_to_tensor(logits)))
+        expected = golden[f"{name}_fg_prob"].reshape(1, -1)
+        np.testing.assert_allclose(probability, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_network_outputs_are_the_official_ones(
+    folder: Path, network: SSH, taps: keras.Model, index: int
+):
+    golden = read(folder / f"forward_dev_{index}.npz")
+    images = network_input(golden)[None, ..., ::-1].copy()  # the network takes RGB
+    inputs = {"images": images, "sizes": golden["input_hw"][None]}
+    for tap, values in taps(inputs).items():
+        step = 8 if f"{tap}_every8th" in golden else 1
+        expected = golden[f"{tap}_every8th" if step == 8 else tap]
+        np.testing.assert_allclose(numpy(values)[0, ..., ::step], expected, rtol=0, atol=1e-4)
+    assert_official(network(inputs), golden)
+    assert_official(network.exact()(images), golden)
+
+
+# The same on another backend
+
+
+@pytest.mark.skipif(find_spec("jax") is None, reason="needs JAX: pip install jax")
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="runs on JAX already")
+def test_the_same_goldens_pass_on_jax(test_data: Path):
+    """Geometry, network and losses are right on a second backend, without TensorFlow."""
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "SSH_TF_TEST_DATA": str(test_data),
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "official"]
+    result = subprocess.run(
+        [*command, __file__], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "skipped" not in result.stdout
