@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ssh_tf.config import load
 from ssh_tf.errors import UserError
+from ssh_tf.files import output_folder
 from ssh_tf.version import __version__
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from ssh_tf.training.trainer import Logs
 
 _LOG = logging.getLogger("ssh_tf")
+
+# `wider_pyramid.yml` SCALES.
+OFFICIAL_PYRAMID_PX = (500, 800, 1200, 1600)
 
 # Faces that the demo's table shows; the best ones.
 TABLE_ROWS = 10
@@ -149,6 +153,10 @@ def _add_model_commands(command: _Command) -> None:
     add("--json", type=Path, help="also write the boxes to this file")
     add("--show_from", type=float, default=0.5, help="least score drawn (default: %(default)s)")
 
+    add = command("convert", _convert, "turn the authors' Caffe weights into a Keras file")
+    add("--caffemodel", required=True, help="SSH.caffemodel")
+    add("--out", type=Path, required=True, help="a .keras or .weights.h5 file")
+
     add = command("export", _export, "write a SavedModel for TensorFlow Serving")
     _add_model(add)
     add("--out", default="export/models/ssh", help="folder of versions (default: %(default)s)")
@@ -156,9 +164,10 @@ def _add_model_commands(command: _Command) -> None:
 
 
 def _add_model(add: _Flags) -> None:
-    add("--model", required=True, help="a run folder, a .keras file or a .caffemodel")
+    add("--model", required=True, help="a run folder, a .keras, .weights.h5 or .caffemodel")
     add("--shorter_px", type=int, help="scale of the shorter side (default: the run's, or 1200)")
     add("--longer_px", type=int, help="limit of the longer side (default: the run's, or 1600)")
+    add("--pyramid", action="store_true", help="the official image pyramid instead of one scale")
 
 
 def _progress(stage: str, total: int) -> Callable[[], None]:
@@ -203,12 +212,14 @@ def _training_progress(steps: int) -> "Callable[[int, Logs], None]":
 def _load_detector(arguments: argparse.Namespace) -> "Detector":
     from ssh_tf.inference.detector import Detector
 
-    sizes = {
+    settings = {
         key: getattr(arguments, key)
         for key in ("shorter_px", "longer_px")
         if getattr(arguments, key) is not None
     }
-    return Detector.load(arguments.model, **sizes)
+    if arguments.pyramid:
+        settings["pyramid_px"] = OFFICIAL_PYRAMID_PX
+    return Detector.load(arguments.model, **settings)
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -317,6 +328,15 @@ def _score(arguments: argparse.Namespace) -> None:
     truth = wider_truth(arguments.ground_truth)
     curves = score_wider(arguments.detections, truth, arguments.out, published=arguments.published)
     _print_ap(curves, arguments.out)
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    _import_tensorflow()
+    from ssh_tf.model.weights import load_network, save_network
+
+    output_folder(arguments.out.parent)
+    save_network(load_network(arguments.caffemodel), arguments.out)
+    print(f"Saved {arguments.out}")
 
 
 def _print_ap(curves: "Mapping[str, Curve]", out: str) -> None:

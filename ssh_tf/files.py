@@ -19,9 +19,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path: The final file. Its folder must exist.
 
     Yields:
-        The path to write to. It has the same suffix as `path`, since writers choose formats by it.
+        The path to write to. It ends like `path`, since writers choose formats by suffixes.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
     try:
         yield temporary
         temporary.replace(path)

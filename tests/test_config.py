@@ -145,7 +145,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path):
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path):
-    with pytest.raises(UserError, match="absent.yaml does not exist. Expected a YAML file"):
+    with pytest.raises(UserError, match=r"absent.yaml does not exist. Expected a YAML file"):
         load(tmp_path / "absent.yaml")
     with pytest.raises(UserError, match="is a folder, not a file"):
         load(tmp_path)
@@ -220,5 +220,5 @@ def test_settings_cannot_be_changed():
 
 
 def test_validate_names_where_the_settings_came_from():
-    with pytest.raises(UserError, match="^flags: `train.steps`"):
+    with pytest.raises(UserError, match=r"^flags: `train.steps`"):
         validate({"train": {"steps": -1}}, origin="flags")

@@ -45,7 +45,7 @@ def test_a_writer_that_fails_before_its_first_byte_leaves_nothing(tmp_path: Path
         with atomic_path(tmp_path / "a.txt"):
             raise ValueError
 
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         write()
     assert names(tmp_path) == []
 
@@ -103,16 +103,18 @@ def test_an_existing_folder_that_takes_no_files_is_refused(
 def test_existing_folder_says_what_it_should_hold(tmp_path: Path):
     assert existing_folder(str(tmp_path), "shards") == tmp_path
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file is a file, not a folder. Expected a folder with sha"):
+    with pytest.raises(
+        UserError, match=r"file is a file, not a folder. Expected a folder with sha"
+    ):
         existing_folder(tmp_path / "file", "shards")
-    with pytest.raises(UserError, match="absent does not exist. Expected a folder with shards."):
+    with pytest.raises(UserError, match=r"absent does not exist. Expected a folder with shards."):
         existing_folder(tmp_path / "absent", "shards")
 
 
 def test_existing_file_says_what_it_should_be(tmp_path: Path):
     (tmp_path / "file").touch()
     assert existing_file(str(tmp_path / "file"), "a list") == tmp_path / "file"
-    with pytest.raises(UserError, match="is a folder, not a file. Expected a list."):
+    with pytest.raises(UserError, match=r"is a folder, not a file. Expected a list."):
         existing_file(tmp_path, "a list")
-    with pytest.raises(UserError, match="absent does not exist. Expected a list."):
+    with pytest.raises(UserError, match=r"absent does not exist. Expected a list."):
         existing_file(tmp_path / "absent", "a list")

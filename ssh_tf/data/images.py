@@ -1,5 +1,6 @@
 """Decoding, the official scale and the official resize: the one copy that all parts use."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -52,6 +53,28 @@ def single_scale(size: Tensor, *, shorter_px: int, longer_px: int) -> Tensor:
     shorter, longer = tf.reduce_min(size), tf.reduce_max(size)
     scale = shorter_px / shorter
     return tf.where(tf.round(scale * longer) > longer_px, longer_px / longer, scale)
+
+
+def pyramid_scales(
+    size: Tensor, *, levels_px: Sequence[int], base_px: tuple[int, int]
+) -> list[Tensor]:
+    """Returns the factor of each level of an image pyramid.
+
+    Only the base is limited by a longer side: the levels are multiples of the base's factor.
+
+    Args:
+        size: `[2]` int, height and width of the image, px.
+        levels_px: Nominal shorter side of each level.
+        base_px: Shorter side and limit of the longer side of the base.
+
+    Returns:
+        One scalar float64 per level.
+
+    References:
+        `SSH/test.py: _get_image_blob` (pyramid), `wider_pyramid.yml`.
+    """
+    base = single_scale(size, shorter_px=base_px[0], longer_px=base_px[1])
+    return [base * (level / base_px[0]) for level in levels_px]
 
 
 def scaled_size(size: Tensor, scale: Tensor) -> Tensor:

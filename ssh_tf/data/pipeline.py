@@ -19,7 +19,9 @@ FACE_PADDING = -1.0
 def training_dataset(
     config: DataConfig, *, batch: int, seed: int, skip: int = 0
 ) -> tf.data.Dataset:
-    """Reads a folder of records forever, in an order that only `seed` decides.
+    """Reads a folder of records forever, in an order that `seed` decides.
+
+    TensorFlow's global seed, where one is set, takes part in the order too.
 
     Args:
         config: What to read and how to scale it.

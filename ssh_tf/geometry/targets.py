@@ -54,8 +54,8 @@ def match(anchors: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
         faces: `[B, M, 4]` float32, half-open, px. Rows of zeros are padding. `M` may be 0.
 
     Returns:
-        `(iou, face)`: `[B, N]` float32 in `[0, 1]`, the IoU with the best face, and `[B, N, 4]`, that
-        face; the first one of equals.
+        `(iou, face)`: `[B, N]` float32 in `[0, 1]`, the IoU with the best face, and `[B, N, 4]`,
+        that face; the first one of equals.
     """
     batch, count = ops.shape(faces)[0], ops.shape(faces)[1]
     chunks = count // _CHUNK + 1  # at least one padding row, so that no face at all is normal

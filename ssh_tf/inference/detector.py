@@ -52,12 +52,12 @@ class Detector:
         Raises:
             UserError: If `path` is none of these or can't be read, or for a setting out of range.
         """
-        network = load_network(path)
         config = DetectConfig()
         if (file := Path(path) / "config.yaml").is_file():
             config = load(file).detect
         changed = {"detect": {**config.model_dump(), **settings}}
-        return cls(network, validate(changed, origin="Detection").detect)
+        config = validate(changed, origin="Detection").detect
+        return cls(load_network(path), config)
 
     def detect(self, image: np.ndarray) -> Detections:
         """Finds the faces of one image.

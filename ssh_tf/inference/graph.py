@@ -1,12 +1,12 @@
 """Detection as one TensorFlow graph: the Python detector runs it, the SavedModel holds it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ssh_tf.config import DetectConfig, ModelConfig
-from ssh_tf.data.images import resize, single_scale
+from ssh_tf.config import DetectConfig, ModuleConfig
+from ssh_tf.data.images import pyramid_scales, resize, single_scale
 from ssh_tf.geometry.anchors import anchor_grid, grid_size
 from ssh_tf.geometry.boxes import include_last_pixel
 from ssh_tf.geometry.proposals import face_probability, propose
@@ -43,16 +43,46 @@ def detection_function(network: SSH, config: DetectConfig) -> Callable[[Tensor],
     exact = network.exact()
 
     def detect(image: Tensor) -> Detections:
-        scale = single_scale(
-            tf.shape(image)[:2], shorter_px=config.shorter_px, longer_px=config.longer_px
-        )
-        pixels = resize(image, scale)
-        boxes, scores = module_proposals(
-            exact(pixels[tf.newaxis]), tf.shape(pixels)[:2], network.config, top_k=config.top_k
-        )
-        return joint_nms(boxes / tf.cast(scale, tf.float32), scores, config)
+        boxes, scores = [], []
+        for scale, modules in levels(tf.shape(image)[:2], network.config.modules, config):
+            pixels = resize(image, scale)
+            found, score = module_proposals(
+                exact(pixels[tf.newaxis]), tf.shape(pixels)[:2], modules, top_k=config.top_k
+            )
+            boxes.append(found / tf.cast(scale, tf.float32))
+            scores.append(score)
+        return joint_nms(tf.concat(boxes, axis=0), tf.concat(scores, axis=0), config)
 
     return detect
+
+
+def levels(
+    size: Tensor, modules: Sequence[ModuleConfig], config: DetectConfig
+) -> list[tuple[Tensor, Sequence[ModuleConfig]]]:
+    """Returns the scales to run an image at, and the modules whose boxes count there.
+
+    Args:
+        size: `[2]` int, height and width of the image, px.
+        modules: The network's detection modules.
+        config: Single scale, or the levels of a pyramid.
+
+    Returns:
+        `(scale, modules)` per level. The largest level of a pyramid goes without the module of
+        stride 32, whose faces the smaller levels find.
+
+    References:
+        `SSH/test.py: detect`.
+    """
+    if not config.pyramid_px:
+        scale = single_scale(size, shorter_px=config.shorter_px, longer_px=config.longer_px)
+        return [(scale, modules)]
+    scales = pyramid_scales(size, levels_px=config.pyramid_px, base_px=config.pyramid_base_px)
+    small = [module for module in modules if module.stride < 32]
+    largest = max(config.pyramid_px)
+    return [
+        (scale, small if level == largest else modules)
+        for scale, level in zip(scales, config.pyramid_px, strict=True)
+    ]
 
 
 def joint_nms(boxes: Tensor, scores: Tensor, config: DetectConfig) -> Detections:
@@ -88,11 +118,11 @@ def joint_nms(boxes: Tensor, scores: Tensor, config: DetectConfig) -> Detections
 
 
 def module_proposals(
-    outputs: dict[str, Tensor], size: Tensor, model: ModelConfig, *, top_k: int
+    outputs: dict[str, Tensor], size: Tensor, modules: Sequence[ModuleConfig], *, top_k: int
 ) -> tuple[Tensor, Tensor]:
     """Joins the best boxes of every module: `[K, 4]` official corners, network px, and `[K]`."""
     boxes, scores = [], []
-    for module in model.modules:
+    for module in modules:
         anchors = anchor_grid(
             grid_size(size[0], module.stride),
             grid_size(size[1], module.stride),

@@ -1,22 +1,28 @@
 """Where a network's weights come from: ImageNet, chance, or a file."""
 
+import json
 import logging
 import zipfile
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ssh_tf.config import ModelConfig, load
 from ssh_tf.errors import UserError
-from ssh_tf.files import existing_file
+from ssh_tf.files import atomic_path, existing_file
 from ssh_tf.model.caffe import CaffeImport, to_keras
 from ssh_tf.model.caffemodel import read_caffemodel
 from ssh_tf.model.layers import CAFFE_MEANS, KERAS_MEANS
 from ssh_tf.model.ssh import SSH
 
 _LOG = logging.getLogger(__name__)
+
+_H5 = ".weights.h5"
+# Attribute of such a file: the architecture and the means, as `SSH.get_config` gives them.
+_H5_CONFIG = "ssh_tf"
 
 # Typical deviation of pixels from the mean, in grey levels: what the first convolution is scaled by
 # when it starts from chance, so that activations are of order 1 in every layer.
@@ -47,9 +53,15 @@ def build_network(config: ModelConfig, *, seed: int) -> SSH:
     return network
 
 
-def means_for(weights: str) -> tuple[float, float, float]:
-    """Returns the pixel means that belong to weights of the origin `ModelConfig.weights`."""
-    return CAFFE_MEANS if weights.endswith(".caffemodel") else KERAS_MEANS
+def means_for(weights: str) -> tuple[float, ...]:
+    """Returns the pixel means that belong to weights of the origin `ModelConfig.weights`.
+
+    Raises:
+        UserError: If they stand in a file that can't be read.
+    """
+    if weights in ("imagenet", "random"):
+        return KERAS_MEANS
+    return CAFFE_MEANS if weights.endswith(".caffemodel") else load_network(weights).means
 
 
 def _load_imagenet(network: SSH, seed: int) -> None:
@@ -93,7 +105,7 @@ def load_network(path: str | Path) -> SSH:
     """Loads a network with its architecture and preprocessing.
 
     Args:
-        path: A run folder of `ssh-tf train`, a `.keras` file or a `.caffemodel`.
+        path: A run folder of `ssh-tf train`, a `.keras`, `.weights.h5` or `.caffemodel` file.
 
     Returns:
         The network.
@@ -104,7 +116,7 @@ def load_network(path: str | Path) -> SSH:
     path = Path(path)
     if path.is_dir():
         return _load_run(path)
-    file = existing_file(path, "a run folder, a .keras file or a .caffemodel")
+    file = existing_file(path, "a run folder, a .keras, .weights.h5 or .caffemodel file")
     if file.suffix == ".caffemodel":
         network = SSH(ModelConfig(), CAFFE_MEANS)
         if _load_caffe(network, file).trunk_only:
@@ -113,7 +125,7 @@ def load_network(path: str | Path) -> SSH:
                 "whole detector. To train one from this file, name it as model.weights."
             )
         return network
-    return _load_keras(file)
+    return _load_h5(file) if file.name.endswith(_H5) else _load_keras(file)
 
 
 def load_weights(network: SSH, path: Path) -> None:
@@ -121,14 +133,15 @@ def load_weights(network: SSH, path: Path) -> None:
 
     Args:
         network: Changed in place. Its means must be those of the file's origin.
-        path: A `.caffemodel` (all of SSH, or the VGG-16 trunk alone) or a `.keras` file.
+        path: A `.caffemodel` (all of SSH, or the VGG-16 trunk alone), `.keras` or `.weights.h5`
+            file.
 
     Raises:
         UserError: If the file can't be read or does not fit the network.
     """
-    file = existing_file(path, "a .keras file or a .caffemodel")
+    file = existing_file(path, "a .keras, .weights.h5 or .caffemodel file")
     if file.suffix != ".caffemodel":
-        _copy(_load_keras(file), network, file)
+        _copy(load_network(file), network, file)
         return
     imported = _load_caffe(network, file)
     if imported.trunk_only:
@@ -148,6 +161,45 @@ def _load_caffe(network: SSH, file: Path) -> CaffeImport:
     return imported
 
 
+def save_network(network: SSH, path: str | Path) -> None:
+    """Writes a network with its architecture and preprocessing, whole or not at all.
+
+    Args:
+        network: What to write.
+        path: A `.keras` or a `.weights.h5` file; its folder must exist.
+
+    Raises:
+        UserError: For another suffix.
+    """
+    path = Path(path)
+    if not path.name.endswith((".keras", _H5)):
+        raise UserError(f"{path} must end in .keras or {_H5}.")
+    with atomic_path(path) as temporary:
+        if path.suffix == ".keras":
+            network.save(temporary)
+            return
+        network.save_weights(temporary)
+        with h5py.File(temporary, "a") as file:
+            file.attrs[_H5_CONFIG] = json.dumps(network.get_config())
+
+
+def _load_h5(file: Path) -> SSH:
+    try:
+        with h5py.File(file) as content:
+            config = content.attrs.get(_H5_CONFIG)
+        if config is None:
+            raise UserError(
+                f"{file} does not say what network and preprocessing its weights belong to. "
+                "Use a file that `ssh-tf convert` or `ssh-tf train` wrote."
+            )
+        network = SSH.from_config(json.loads(config))
+        network.load_weights(file)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(f"{file} is not a whole {_H5} file of ssh_tf ({reason}).") from error
+    return network
+
+
 def _load_run(folder: Path) -> SSH:
     """Loads a finished run's `model.keras`, else the newest checkpoint of an unfinished one."""
     if (folder / "model.keras").is_file():
@@ -165,6 +217,8 @@ def _load_run(folder: Path) -> SSH:
 
 
 def _load_keras(file: Path) -> SSH:
+    if not zipfile.is_zipfile(file):
+        raise UserError(f"{file} is not a .keras file (or only a part of one). Copy it again.")
     try:
         network = keras.saving.load_model(file, compile=False)
     except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
@@ -176,6 +230,11 @@ def _load_keras(file: Path) -> SSH:
 
 
 def _copy(source: SSH, target: SSH, file: Path) -> None:
-    if source.config.modules != target.config.modules:
-        raise UserError(f"{file} has other detection modules than the settings under `model`.")
+    differing = [
+        field
+        for field in ("modules", "fusion", "context")
+        if getattr(source.config, field) != getattr(target.config, field)
+    ]
+    if differing:
+        raise UserError(f"{file} has another architecture: it differs in model.{differing[0]}.")
     target.set_weights(source.get_weights())

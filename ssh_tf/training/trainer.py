@@ -16,10 +16,10 @@ from keras import ops
 from ssh_tf.config import Config, TrainConfig, load, to_yaml
 from ssh_tf.data.pipeline import training_dataset
 from ssh_tf.errors import UserError
-from ssh_tf.files import atomic_path, output_folder, write_text
+from ssh_tf.files import output_folder, write_text
 from ssh_tf.model.ohem import training_model
 from ssh_tf.model.ssh import SSH
-from ssh_tf.model.weights import build_network
+from ssh_tf.model.weights import build_network, save_network
 from ssh_tf.training.optimizer import make_optimizer
 
 _LOG = logging.getLogger(__name__)
@@ -201,8 +201,7 @@ def train(
     steps = make_steps(state, strategy, count)
     _loop(config.train, count, state, steps, iter(dataset), manager, on_step)
     path = folder / "model.keras"
-    with atomic_path(path) as temporary:
-        state.network.save(temporary)
+    save_network(state.network, path)
     return path
 
 

@@ -187,7 +187,7 @@ def test_broken_input_is_named_in_one_line_and_leaves_no_data_set(
 
 
 def test_an_unknown_split_is_refused_with_those_there(root: Path, tmp_path: Path):
-    with pytest.raises(UserError, match="no split 'val'.*Splits there: train"):
+    with pytest.raises(UserError, match=r"no split 'val'.*Splits there: train"):
         build_records(root, "val", tmp_path / "out")
 
 
@@ -203,7 +203,7 @@ def test_a_failed_build_can_be_repeated_in_the_same_folder(root: Path, tmp_path:
 
 def test_an_output_that_is_a_file_is_refused(root: Path, tmp_path: Path):
     (tmp_path / "out").touch()
-    with pytest.raises(UserError, match="Output folder .*out is not writable"):
+    with pytest.raises(UserError, match=r"Output folder .*out is not writable"):
         build_records(root, "train", tmp_path / "out")
 
 

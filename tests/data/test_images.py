@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssh_tf.data.images import decode, resize, scaled_size, single_scale
+from ssh_tf.data.images import decode, pyramid_scales, resize, scaled_size, single_scale
 from tests.small import encode, picture
 
 GREY = picture()[..., 0]
@@ -184,6 +184,17 @@ def test_scales_and_sizes_are_the_official_code_s(test_data: Path, limits: tuple
         scale = scale_of(*entry["image_hw"], *limits)
         assert scale == pytest.approx(official["scale"], rel=1e-15)
         assert scaled_size(entry["image_hw"], scale).numpy().tolist() == official["net_hw"]
+
+
+def test_the_pyramid_is_the_official_code_s(test_data: Path):
+    golden = json.loads((test_data / "golden" / "sizes_dev.json").read_text())
+    for entry in golden["images"]:
+        scales = pyramid_scales(
+            entry["image_hw"], levels_px=(500, 800, 1200, 1600), base_px=(800, 1200)
+        )
+        for scale, official in zip(scales, entry["pyramid"]["levels"], strict=True):
+            assert float(scale) == pytest.approx(official["scale"], rel=1e-14)
+            assert scaled_size(entry["image_hw"], scale).numpy().tolist() == official["net_hw"]
 
 
 def test_scale_1_changes_nothing():

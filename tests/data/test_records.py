@@ -153,5 +153,5 @@ def test_a_folder_that_is_not_whole_is_refused(
 
 
 def test_a_missing_folder_is_named(tmp_path: Path):
-    with pytest.raises(UserError, match="absent does not exist. Expected a folder with TFRecords"):
+    with pytest.raises(UserError, match=r"absent does not exist. Expected a folder with TFRecords"):
         read_manifest(tmp_path / "absent")

@@ -1,0 +1,159 @@
+"""Tests of the detector: models from files, images in, boxes out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssh_tf.config import to_yaml
+from ssh_tf.errors import UserError
+from ssh_tf.inference.detector import Detector, find_images, read_image
+from ssh_tf.inference.graph import Detections
+from tests.small import encode, picture, small_config, small_network
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector(small_network(), small_config().detect)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run: settings unlike the defaults, and the network."""
+    folder = tmp_path_factory.mktemp("run")
+    config = small_config(detect={"nms_iou": 0.4, "score_threshold": 0.6})
+    (folder / "config.yaml").write_text(to_yaml(config))
+    small_network().save(folder / "model.keras")
+    return folder
+
+
+def assert_equal(left: Detections, right: Detections) -> None:
+    np.testing.assert_array_equal(left.boxes, right.boxes)
+    np.testing.assert_array_equal(left.scores, right.scores)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 20), (300, 30), (30, 300), (64, 96), (1, 200)])
+def test_boxes_lie_in_the_image_best_first_whatever_its_size(
+    detector: Detector, size: tuple[int, int]
+):
+    found = detector.detect(picture(*size))
+    height, width = size
+    assert len(found.boxes) == len(found.scores) > 0
+    assert (found.boxes.dtype, found.scores.dtype) == (np.float32, np.float32)
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= [width, height, width, height]).all()
+    assert (np.diff(found.scores) <= 0).all()
+    assert ((found.scores > 0.05) & (found.scores <= 1)).all()
+
+
+def test_no_result_depends_on_images_seen_before(detector: Detector):
+    images = [picture(64, 96, seed=1), picture(200, 90, seed=2), picture(30, 31, seed=3)]
+    first = [detector.detect(image) for image in images]
+    fresh = Detector(small_network(), small_config().detect)
+    for image, found in reversed(list(zip(images, first, strict=True))):
+        assert_equal(detector.detect(image), found)
+        assert_equal(fresh.detect(image), found)
+
+
+def test_a_new_size_does_not_compile_anew(detector: Detector):
+    for size in ((40, 41), (42, 43), (1, 5)):
+        detector.detect(picture(*size))
+    assert detector._detect.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "received"),
+    [
+        (np.zeros((8, 8, 3), np.float32), r"float32 \(8, 8, 3\)"),
+        (np.zeros((8, 8), np.uint8), r"uint8 \(8, 8\)"),
+        (np.zeros((8, 8, 4), np.uint8), r"uint8 \(8, 8, 4\)"),
+        (np.zeros((1, 8, 8, 3), np.uint8), r"uint8 \(1, 8, 8, 3\)"),
+        (np.zeros((0, 8, 3), np.uint8), r"uint8 \(0, 8, 3\)"),
+    ],
+)
+def test_what_is_no_image_is_a_value_error(detector: Detector, image: np.ndarray, received: str):
+    with pytest.raises(ValueError, match=f"must be uint8 .* Received: {received}"):
+        detector.detect(image)
+
+
+def test_a_run_is_loaded_with_its_own_settings(run: Path):
+    loaded = Detector.load(run)
+    config = small_config(detect={"nms_iou": 0.4, "score_threshold": 0.6}).detect
+    assert loaded.config == config
+    assert_equal(loaded.detect(picture()), Detector(small_network(), config).detect(picture()))
+
+
+def test_a_model_file_has_the_official_settings_but_for_those_given(run: Path):
+    loaded = Detector.load(run / "model.keras", shorter_px=400, longer_px=800)
+    assert (loaded.config.shorter_px, loaded.config.longer_px) == (400, 800)
+    assert loaded.config.nms_iou == 0.3
+
+
+@pytest.mark.parametrize("settings", [{"shorter_px": 0}, {"longer_px": -5}, {"top_k": 0}])
+def test_a_setting_out_of_range_is_refused(run: Path, settings: dict[str, int]):
+    (key, value) = next(iter(settings.items()))
+    with pytest.raises(UserError, match=rf"`detect\.{key}`: .*greater than 0. Received: {value}"):
+        Detector.load(run, **settings)
+
+
+def test_a_missing_model_is_named(tmp_path: Path):
+    with pytest.raises(UserError, match=r"absent.keras does not exist"):
+        Detector.load(tmp_path / "absent.keras")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".PNG", ".jpg", ""])
+def test_images_are_known_by_their_content_not_their_suffix(tmp_path: Path, suffix: str):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(encode(picture(), ".png"))
+    np.testing.assert_array_equal(read_image(str(path)), picture())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"hello", id="text"),
+        pytest.param(encode(picture())[:-300], id="truncated"),
+        pytest.param(encode(picture(), ".webp"), id="webp"),
+    ],
+)
+def test_a_file_that_is_no_whole_image_is_named(tmp_path: Path, content: bytes):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(UserError, match=r"^[^\n]*a\.jpg is not a whole JPEG or PNG image\.$"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_a_missing_image_and_a_folder_are_named(tmp_path: Path):
+    with pytest.raises(UserError, match=r"absent\.jpg can't be read \(No such file"):
+        read_image(tmp_path / "absent.jpg")
+    with pytest.raises(UserError, match=r"can't be read \(Is a directory\)"):
+        read_image(tmp_path)
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """A folder tree with images, other files and a folder with an image's name."""
+    for name in ("b.jpg", "a/z.PNG", "a/y.jpeg", "a/notes.txt", "folder.jpg/c.png", "d.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_a_folder_gives_its_images_in_depth_and_in_order(album: Path):
+    names = [name.as_posix() for _, name in find_images([str(album)])]
+    assert names == ["a/y.jpeg", "a/z.PNG", "b.jpg", "folder.jpg/c.png"]
+    assert all(path == album / name for path, name in find_images([str(album)]))
+
+
+def test_files_come_in_the_given_order_under_their_own_names(album: Path):
+    paths = [str(album / "b.jpg"), str(album / "a" / "notes.txt"), str(album / "a")]
+    names = [name.as_posix() for _, name in find_images(paths)]
+    assert names == ["b.jpg", "notes.txt", "y.jpeg", "z.PNG"]
+
+
+def test_a_missing_path_and_a_folder_without_images_are_named(album: Path):
+    with pytest.raises(UserError, match=r"absent does not exist\. Name an image or a folder"):
+        list(find_images([str(album / "b.jpg"), str(album / "absent")]))
+    (album / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty holds no image \(\.jpg, \.jpeg, \.png\)"):
+        list(find_images([str(album / "empty")]))
