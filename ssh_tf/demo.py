@@ -27,7 +27,7 @@ from ssh_tf.serving.export import export_savedmodel
 from ssh_tf.training.trainer import Logs, train
 
 TRAIN_IMAGES, VAL_IMAGES = 1500, 60
-IMAGE_SIZE, SMALLEST_FACE_PX = (128, 160), 20
+IMAGE_SIZE, SMALLEST_FACE_PX = (128, 160), 32
 PICTURES = 8
 # A face counts as found from this score on.
 SURE = 0.5
