@@ -367,8 +367,9 @@ def _export(arguments: argparse.Namespace) -> None:
     from ssh_tf.serving.export import export_savedmodel
 
     detector = _load_detector(arguments)
-    config = detector.config.model_copy(update={"max_detections": arguments.max_detections})
-    version = export_savedmodel(detector.network, config, arguments.out)
+    version = export_savedmodel(
+        detector.network, detector.config, arguments.out, max_detections=arguments.max_detections
+    )
     print(f"Exported {version}")
 
 

@@ -164,8 +164,8 @@ class DetectConfig(Settings):
     """Boxes need a greater score to enter the NMS (`SSH/test.py` thresh)."""
     nms_iou: float = Field(default=0.3, gt=0, le=1)
     """The joint NMS drops boxes that overlap a better one by more (TEST.NMS_THRESH)."""
-    max_detections: int = Field(default=3000, gt=0)
-    """Most boxes returned for an image. The official code has no cap: 3 modules x 1000."""
+    max_detections: int | None = Field(default=None, gt=0)
+    """Most boxes returned for an image; by default all, like the official code."""
 
 
 class Config(Settings):

@@ -103,8 +103,12 @@ def run_demo(
         images = read_annotations(find_split(wider, "val").annotations)
         pictures, faces, found = _pictures(detector, wider, images, folder / "pictures")
     with _timed(stages, "export"):
-        served = config.detect.model_copy(update={"max_detections": SERVED_DETECTIONS})
-        version = export_savedmodel(detector.network, served, folder / "export" / "ssh")
+        version = export_savedmodel(
+            detector.network,
+            detector.config,
+            folder / "export" / "ssh",
+            max_detections=SERVED_DETECTIONS,
+        )
     example = wider / "WIDER_val" / "images" / max(images, key=lambda image: len(image.boxes)).name
     result = DemoResult(
         ap=curves["all"].ap,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from keras import backend, ops
+from keras import backend
 
 from ssh_tf.config import ModelConfig
 
@@ -26,7 +26,11 @@ _VGG = [
     ("conv4_1", 512, 256, 3), ("conv4_2", 512, 512, 3), ("conv4_3", 512, 512, 3),
     ("conv5_1", 512, 512, 3), ("conv5_2", 512, 512, 3), ("conv5_3", 512, 512, 3),
 ]  # fmt: skip
-_FUSION = [("conv5_128", 128, 512, 1), ("conv4_128", 128, 512, 1), ("conv4_fuse_final", 128, 128, 3)]
+_FUSION = [
+    ("conv5_128", 128, 512, 1),
+    ("conv4_128", 128, 512, 1),
+    ("conv4_fuse_final", 128, 128, 3),
+]
 
 
 def read(path: Path) -> dict[str, Array]:
@@ -117,18 +121,38 @@ def _normal(seed: int, shape: tuple[int, int]) -> Array:
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
-def gradients(function: Callable[..., Any], *arguments: Array) -> list[Array]:
-    """Returns a scalar function's gradients to its arguments, by whatever backend Keras runs on."""
-    tensors = [ops.convert_to_tensor(argument) for argument in arguments]
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles a function of arrays where running it step by step would be slow (JAX)."""
+    if backend.backend() != "jax":
+        return function
+    import jax
+
+    return jax.jit(function)
+
+
+def value_and_gradients(
+    function: Callable[..., tuple[Any, Any]], *arguments: Array
+) -> tuple[Any, list[Array]]:
+    """Differentiates on whatever backend Keras runs on.
+
+    Args:
+        function: Returns a scalar and anything else.
+        *arguments: It is differentiated by the first two.
+
+    Returns:
+        That anything else, and the scalar's gradients.
+    """
     if backend.backend() == "jax":
         import jax
 
-        found = jax.grad(function, argnums=tuple(range(len(tensors))))(*tensors)
+        differentiated = jax.jit(jax.grad(function, argnums=(0, 1), has_aux=True))
+        gradients, value = differentiated(*arguments)
     else:
         import tensorflow as tf
 
+        tensors = [tf.convert_to_tensor(argument) for argument in arguments]
         with tf.GradientTape() as tape:
-            tape.watch(tensors)
-            value = function(*tensors)
-        found = tape.gradient(value, tensors)
-    return [ops.convert_to_numpy(gradient) for gradient in found]
+            tape.watch(tensors[:2])
+            scalar, value = function(*tensors)
+        gradients = tape.gradient(scalar, tensors[:2])
+    return value, [np.asarray(gradient) for gradient in gradients]

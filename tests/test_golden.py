@@ -1,15 +1,17 @@
 """What the official code gave on given inputs: anchors, targets, losses, proposals, the network.
 
-Runs on whatever backend Keras has; `test_golden_tensorflow.py` has what needs TensorFlow. Every case
-runs in the first, and in `test_the_same_goldens_pass_on_jax` on the second.
+Runs on whatever backend Keras has: on TensorFlow directly, on JAX through the last test. What needs
+TensorFlow stands in `test_golden_tensorflow.py`.
 """
 
+import functools
 import json
 import os
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -30,12 +32,13 @@ from tests.golden import (
     Array,
     Golden,
     cells,
-    gradients,
+    compiled,
     network_input,
     network_weights,
     proposal_inputs,
     read,
     target_inputs,
+    value_and_gradients,
 )
 
 LOSS = LossConfig()
@@ -63,70 +66,73 @@ def test_base_anchors_are_the_official_ones(folder: Path, name: str):
 # Targets and losses
 
 
-def assigned(golden: Golden, number: int) -> tuple[Array, Array, Array]:
-    """Returns a module's labels `[N]`, targets `[N, 4]` and anchors `[N, 4]`."""
-    module = MODULES[number - 1]
-    probability, _, _ = target_inputs(golden, number)
-    anchors = anchor_grid(
-        *cells(golden, f"m{number}_hw"), stride=module.stride, scales=module.anchor_scales
-    )
-    labels, targets = assign(
-        ops.convert_to_tensor(probability[None]),
-        anchors,
-        ops.convert_to_tensor(golden["net_hw"][None]),
-        ops.convert_to_tensor(golden["gt"][None]),
-        module=module,
-        loss=LOSS,
-    )
-    return numpy(labels)[0], numpy(targets)[0], numpy(anchors)
+class Trained(NamedTuple):
+    """What one module learns from one image."""
+
+    golden: Golden
+    number: int
+    labels: Array
+    targets: Array
+    losses: tuple[Array, Array]
+    gradients: list[Array]
+
+    def expected(self, key: str) -> Array:
+        """Returns a golden array of this module."""
+        return self.golden[f"m{self.number}_{key}"]
 
 
-@pytest.fixture(scope="module", params=range(10))
-def targets(folder: Path, request: pytest.FixtureRequest) -> dict[str, Array]:
-    return read(folder / f"targets_dev_{request.param}.npz")
+@pytest.fixture(
+    scope="module",
+    params=[(case, number) for case in range(10) for number in (1, 2, 3)],
+    ids=lambda param: f"case{param[0]}-m{param[1]}",
+)
+def trained(folder: Path, request: pytest.FixtureRequest) -> Trained:
+    case, number = request.param
+    golden, module = read(folder / f"targets_dev_{case}.npz"), MODULES[number - 1]
+    rows, columns = cells(golden, f"m{number}_hw")
+
+    def total(logits, deltas, probability, sizes, faces):
+        anchors = anchor_grid(rows, columns, stride=module.stride, scales=module.anchor_scales)
+        labels, targets = assign(probability, anchors, sizes, faces, module=module, loss=LOSS)
+        sigma, normalizer = LOSS.sigma, LOSS.box_normalizer
+        classes = class_loss(logits, labels)[0]
+        boxes = box_loss(deltas, targets, labels, sigma=sigma, normalizer=normalizer)[0]
+        return classes + boxes, (labels, targets, classes, boxes)
+
+    probability, logits, deltas = target_inputs(golden, number)
+    inputs = [logits, deltas, probability, golden["net_hw"], golden["gt"]]
+    values, gradients = value_and_gradients(total, *(array[None] for array in inputs))
+    labels, targets, classes, boxes = map(numpy, values)
+    return Trained(golden, number, labels[0], targets[0], (classes, boxes), gradients)
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_labels_and_regression_targets_are_the_official_ones(targets: Golden, number: int):
-    labels, deltas, _ = assigned(targets, number)
-    np.testing.assert_array_equal(labels, targets[f"m{number}_labels"])
-    assert np.sum(labels >= 0) == targets[f"m{number}_num_examples"]
-    rows, expected = targets[f"m{number}_target_rows"], targets[f"m{number}_bbox_targets"]
-    considered = np.any(expected != 0, axis=-1) | (labels[rows] == POSITIVE)
+def test_labels_are_the_official_ones_in_every_anchor(trained: Trained):
+    np.testing.assert_array_equal(trained.labels, trained.expected("labels"))
+    assert np.sum(trained.labels >= 0) == trained.expected("num_examples")
+
+
+def test_regression_targets_are_the_official_ones(trained: Trained):
+    rows, expected = trained.expected("target_rows"), trained.expected("bbox_targets")
+    # The official code leaves 0 where an anchor crosses the border.
+    considered = np.any(expected != 0, axis=-1) | (trained.labels[rows] == POSITIVE)
     # Shifts near 0 are differences of nearly equal coordinates of up to 1,600 px, which float32
     # spaces by 1.2e-4 px: hence the absolute part, in anchor sides.
     np.testing.assert_allclose(
-        deltas[rows][considered], expected[considered], rtol=1e-5, atol=1e-6
+        trained.targets[rows][considered], expected[considered], rtol=1e-5, atol=1e-6
     )
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_losses_and_gradients_are_the_official_ones(targets: Golden, number: int):
-    labels, expected_deltas, _ = assigned(targets, number)
-    _, logits, deltas = target_inputs(targets, number)
-
-    def classes(logits: object) -> object:
-        return class_loss(logits, ops.convert_to_tensor(labels[None]))[0]
-
-    def boxes(deltas: object) -> object:
-        return box_loss(
-            deltas,
-            ops.convert_to_tensor(expected_deltas[None]),
-            ops.convert_to_tensor(labels[None]),
-            sigma=LOSS.sigma,
-            normalizer=LOSS.box_normalizer,
-        )[0]
-
-    for kind, part, loss, argument in [
-        ("labelled_rows", "logits", classes, logits),
-        ("positive_rows", "deltas", boxes, deltas),
-    ]:
-        name = "cls_loss" if part == "logits" else "reg_loss"
-        value = numpy(loss(ops.convert_to_tensor(argument[None])))
-        np.testing.assert_allclose(value, targets[f"m{number}_{name}"], rtol=1e-5)
-        (gradient,) = gradients(loss, argument[None])
-        expected = np.zeros_like(argument)
-        expected[targets[f"m{number}_{kind}"]] = targets[f"m{number}_grad_{part}"]
+def test_losses_and_gradients_are_the_official_ones(trained: Trained):
+    official = (trained.expected("cls_loss"), trained.expected("reg_loss"))
+    np.testing.assert_allclose(trained.losses, official, rtol=1e-5)
+    for gradient, rows, values in zip(
+        trained.gradients,
+        ("labelled_rows", "positive_rows"),
+        ("grad_logits", "grad_deltas"),
+        strict=True,
+    ):
+        expected = np.zeros_like(gradient[0])
+        expected[trained.expected(rows)] = trained.expected(values)
         # The absolute part covers a gradient that passes through 0; typical ones are 1 / 256.
         np.testing.assert_allclose(gradient[0], expected, rtol=1e-4, atol=1e-8)
 
@@ -137,18 +143,14 @@ def test_losses_and_gradients_are_the_official_ones(targets: Golden, number: int
 @pytest.mark.parametrize("index", range(6))
 def test_kept_proposals_are_the_official_ones(folder: Path, index: int):
     golden = read(folder / f"proposals_dev_{index}.npz")
-    for level, size in enumerate(golden["level_net_hw"].tolist()):
+    for level, size in enumerate(golden["level_net_hw"]):
         for number, module in enumerate(MODULES, start=1):
             key = f"l{level}m{number}"
-            scores, deltas = proposal_inputs(golden, key)
-            boxes, kept = propose(
-                ops.convert_to_tensor(scores),
-                ops.convert_to_tensor(deltas),
-                anchor_grid(
-                    *cells(golden, f"{key}_hw"), stride=module.stride, scales=module.anchor_scales
-                ),
-                size=tuple(size),
-                top_k=1000,
+            rows, columns = cells(golden, f"{key}_hw")
+            grid = anchor_grid(rows, columns, stride=module.stride, scales=module.anchor_scales)
+            best = compiled(functools.partial(propose, top_k=1000))
+            boxes, kept = best(
+                *map(ops.convert_to_tensor, proposal_inputs(golden, key)), grid, size=size
             )
             # Scores are all different: equal scores in equal order mean the same anchors.
             np.testing.assert_array_equal(numpy(kept), golden[f"{key}_scores"])
@@ -192,8 +194,7 @@ def test_network_outputs_are_the_official_ones(folder: Path, network: SSH, index
     golden = read(folder / f"forward_dev_{index}.npz")
     images = network_input(golden)[None, ..., ::-1].copy()  # the network takes RGB
     inputs = {"images": images, "sizes": golden["input_hw"][None]}
-    assert_official(network(inputs), golden)
-    assert_official(network.exact()(images), golden)
+    assert_official(compiled(network)(inputs), golden)
 
 
 # The same on another backend

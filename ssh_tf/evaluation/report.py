@@ -45,7 +45,7 @@ _SHOWN_FALSE_POSITIVES = (100, 500, 1000, 2000)
 
 _INK = "#1a1a1a"
 _COLOUR = "#c1121f"
-_OTHER_COLTHIS_RUN = ("#1d4e89", "#2a9d8f", "#e09f3e", "#7b5ea7", "#6c757d", "#8d6e63")
+_OTHER_COLOURS = ("#1d4e89", "#2a9d8f", "#e09f3e", "#7b5ea7", "#6c757d", "#8d6e63")
 _FIGURE_INCHES = (6.4, 5.2)
 _DPI = 150
 _TOP = 1.01  # a line at 1 shows in its full width
@@ -193,8 +193,8 @@ def _precision_recall_figure(setting: str, curve: Curve, others: Mapping[str, Cu
     handles = {}
     # In the files' order, so that a method has the same colour in every setting.
     for index, (method, other) in enumerate(others.items()):
-        colour = _OTHER_COLTHIS_RUN[index % len(_OTHER_COLTHIS_RUN)]
-        style = ("-", "--", ":")[index // len(_OTHER_COLTHIS_RUN) % 3]
+        colour = _OTHER_COLOURS[index % len(_OTHER_COLOURS)]
+        style = ("-", "--", ":")[index // len(_OTHER_COLOURS) % 3]
         (line,) = axes.plot(other.recall, other.precision, style, color=colour, linewidth=1.3)
         handles[method] = (other.ap, line)
     (line,) = axes.plot(curve.recall, curve.precision, color=_COLOUR, linewidth=2.4)

@@ -10,7 +10,7 @@ from ssh_tf.evaluation.curves import Curve
 from ssh_tf.evaluation.detections import image_key, write_wider
 from ssh_tf.evaluation.score import score_wider, wider_truth
 from ssh_tf.evaluation.wider import all_faces, subset
-from ssh_tf.files import output_folder
+from ssh_tf.files import output_folder, write_text
 from ssh_tf.inference.detector import Detector, read_image
 from ssh_tf.progress import Progress, silent
 
@@ -44,6 +44,7 @@ def detect_split(
     """
     source = find_split(Path(wider_root), split)
     folder = output_folder(out)
+    _claim(folder, detector)
     images = read_annotations(source.annotations)
     tick = progress("evaluate", len(images))
     for image in images:
@@ -55,6 +56,16 @@ def detect_split(
                 _LOG.warning("%s It counts as an image in which nothing was found.", error)
         tick()
     return images
+
+
+def _claim(folder: Path, detector: Detector) -> None:
+    """Notes whose results a folder holds, or checks that they are this detector's."""
+    path, origin = folder / "detector.json", detector.fingerprint() + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") != origin:
+        raise UserError(
+            f"{folder} holds results of another model or of other settings. Name another --out."
+        )
+    write_text(path, origin)
 
 
 def evaluate_wider(

@@ -37,8 +37,10 @@ def propose(
         `(boxes, scores)`: `[K, 4]` inclusive corners in network px and `[K]`, best first,
         `K = min(top_k, N)`.
     """
-    count = ops.minimum(ops.shape(scores)[0], top_k)
-    scores, index = ops.top_k(scores, count)
+    count = ops.shape(scores)[0]
+    # -1 lies below every score; the padding lets a map have fewer anchors than `top_k`.
+    scores, index = ops.top_k(ops.pad(scores, [[0, top_k]], constant_values=-1.0), top_k)
+    scores, index = scores[:count], index[:count]
     # Decoding only what is kept gives the same boxes as the official order: decode, clip, sort.
     boxes = decode(ops.take(deltas, index, axis=0), ops.take(anchors, index, axis=0))
     return clip(boxes, size[0], size[1]), scores

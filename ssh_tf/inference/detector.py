@@ -1,5 +1,7 @@
 """The detector: a model from any file, images in, boxes out."""
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,14 @@ class Detector:
         changed = {"detect": {**config.model_dump(), **settings}}
         config = validate(changed, origin="Detection").detect
         return cls(load_network(path), config)
+
+    def fingerprint(self) -> str:
+        """Returns one line that another network or another setting would change."""
+        digest = hashlib.sha256()
+        for weights in self.network.get_weights():
+            digest.update(np.ascontiguousarray(weights).data)
+        settings = {"weights_sha256": digest.hexdigest(), **self.config.model_dump(mode="json")}
+        return json.dumps(settings | {"means": self.network.means})
 
     def detect(self, image: np.ndarray) -> Detections:
         """Finds the faces of one image.

@@ -102,11 +102,12 @@ def joint_nms(boxes: Tensor, scores: Tensor, config: DetectConfig) -> Detections
         boxes.
     """
     corners = tf.reverse(tf.reshape(include_last_pixel(boxes), [-1, 2, 2]), axis=[-1])  # y, x
+    most = tf.shape(scores)[0] if config.max_detections is None else config.max_detections
     result = tf.image.combined_non_max_suppression(
         tf.reshape(corners, [1, -1, 1, 4]),
         scores[tf.newaxis, :, tf.newaxis],
-        max_output_size_per_class=config.max_detections,
-        max_total_size=config.max_detections,
+        max_output_size_per_class=most,
+        max_total_size=most,
         iou_threshold=config.nms_iou,
         score_threshold=config.score_threshold,
         clip_boxes=False,

@@ -23,7 +23,9 @@ from ssh_tf.model.ssh import SSH
 Tensor = Any
 
 
-def export_savedmodel(network: SSH, config: DetectConfig, out: str | Path) -> Path:
+def export_savedmodel(
+    network: SSH, config: DetectConfig, out: str | Path, *, max_detections: int = 750
+) -> Path:
     """Writes the next version of a served model.
 
     TensorFlow Serving looks for new versions every second, so the folder is written aside and
@@ -31,29 +33,34 @@ def export_savedmodel(network: SSH, config: DetectConfig, out: str | Path) -> Pa
 
     Args:
         network: The detector's network.
-        config: Scale, thresholds and `max_detections`, the number of rows of the outputs.
+        config: Scale and thresholds.
         out: The model's folder; its subfolders `1`, `2`, ... are the versions.
+        max_detections: Rows of the outputs: the best faces of an image, filled up with zeros.
 
     Returns:
         The new version's folder.
 
     Raises:
-        UserError: If `out` is not writable or is something else than a folder of versions.
+        UserError: If `out` is not writable or is something else than a folder of versions, or
+            there are no rows.
     """
+    if max_detections < 1:
+        raise UserError(f"--max_detections must be at least 1. Received: {max_detections}.")
     folder = output_folder(out)
     version = folder / str(_next_version(folder))
     temporary = folder / f".{version.name}.{os.getpid()}.tmp"
     archive = keras.export.ExportArchive()
     archive.track(network)
+    config = config.model_copy(update={"max_detections": max_detections})
     detect = detection_function(network, config)
     archive.add_endpoint(
         signature.SERVING_DEFAULT,
-        lambda image_bytes: _batched(detect, decode, image_bytes, config),
+        lambda image_bytes: _batched(detect, decode, image_bytes, max_detections),
         input_signature=[tf.TensorSpec([None], tf.string, name=signature.IMAGE_BYTES)],
     )
     archive.add_endpoint(
         signature.IMAGE_TENSOR,
-        lambda image_tensor: _batched(detect, tf.identity, image_tensor, config),
+        lambda image_tensor: _batched(detect, tf.identity, image_tensor, max_detections),
         input_signature=[
             tf.TensorSpec([None, None, None, 3], tf.uint8, name=signature.IMAGE_TENSOR)
         ],
@@ -76,15 +83,14 @@ def _batched(
     detect: Callable[[Tensor], Detections],
     read: Callable[[Tensor], Tensor],
     items: Tensor,
-    config: DetectConfig,
+    rows: int,
 ) -> dict[str, Tensor]:
     """Reads and detects item by item, so that no result depends on its batch mates."""
 
     def one(item: Tensor) -> dict[str, Tensor]:
         image = read(item)
-        return _padded(detect(image), tf.shape(image)[:2], config.max_detections)
+        return _padded(detect(image), tf.shape(image)[:2], rows)
 
-    rows = config.max_detections
     outputs = {
         signature.DETECTION_BOXES: tf.TensorSpec([rows, 4], tf.float32),
         signature.DETECTION_SCORES: tf.TensorSpec([rows], tf.float32),

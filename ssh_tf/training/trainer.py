@@ -59,18 +59,22 @@ def build_state(config: Config, strategy: tf.distribute.Strategy) -> State:
         names = tuple(module.name for module in config.model.modules)
         optimizer = make_optimizer(config.train, names)
         optimizer.build(training.trainable_variables)
-        accumulators = []
-        if micro_batches(config.train, strategy.num_replicas_in_sync) > 1:
-            accumulators = [
-                tf.Variable(
-                    tf.zeros(variable.shape),
-                    trainable=False,
-                    synchronization=tf.VariableSynchronization.ON_READ,
-                    aggregation=tf.VariableAggregation.SUM,
-                )
-                for variable in training.trainable_variables
-            ]
-    return State(network, training, optimizer, accumulators)
+        count = micro_batches(config.train, strategy.num_replicas_in_sync)
+        kept = make_accumulators(training.trainable_variables) if count > 1 else []
+    return State(network, training, optimizer, kept)
+
+
+def make_accumulators(variables: list[Any]) -> list[tf.Variable]:
+    """Makes what keeps the gradients of an update's earlier micro-batches, on each replica."""
+    return [
+        tf.Variable(
+            tf.zeros(variable.shape),
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.SUM,
+        )
+        for variable in variables
+    ]
 
 
 @contextlib.contextmanager

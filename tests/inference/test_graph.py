@@ -108,9 +108,13 @@ def test_only_the_best_are_kept_up_to_the_cap():
     np.testing.assert_allclose(found.scores, [0.9, 0.8, 0.7])
 
 
-@pytest.mark.parametrize("scores", [[], [0.01, 0.05]], ids=["no boxes", "all weak"])
-def test_nothing_found_gives_empty_tables(scores: list[float]):
-    found = nms([WHOLE] * len(scores), scores)
+def test_all_are_kept_without_a_cap():
+    boxes = [[20.0 * i, 0.0, 20.0 * i + 9, 9.0] for i in range(4000)]
+    assert len(nms(boxes, np.full(4000, 0.5)).scores) == 4000
+
+
+def test_nothing_found_gives_empty_tables():
+    found = nms([WHOLE, UPPER_HALF], [0.01, 0.05])
     assert (found.boxes.shape, found.scores.shape) == ((0, 4), (0,))
 
 

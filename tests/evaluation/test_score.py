@@ -1,0 +1,81 @@
+"""Tests of scoring folders of result files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssh_tf.data.wider import split_layout
+from ssh_tf.errors import UserError
+from ssh_tf.evaluation.detections import write_wider as write_result
+from ssh_tf.evaluation.score import score_wider, wider_truth
+from tests.small import WIDER_BOXES, write_wider
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> Path:
+    write_wider(tmp_path / "wider", "val")
+    return split_layout(tmp_path / "wider", "val").annotations
+
+
+def write_results(folder: Path, *, shift: float = 0.0) -> Path:
+    """Writes the annotated faces as detections, moved by `shift` px."""
+    for name, boxes in WIDER_BOXES.items():
+        table = np.array(boxes, np.float32).reshape(-1, 4)
+        corners = np.concatenate([table[:, :2], table[:, :2] + table[:, 2:]], axis=1) + shift
+        write_result(folder, name, corners, np.linspace(0.9, 0.8, len(table)))
+    return folder
+
+
+def test_an_annotation_file_serves_as_ground_truth(annotations: Path):
+    truth = wider_truth(annotations)
+    assert truth.names == ["0--Parade/a", "0--Parade/b", "1--Empty/c", "1--Empty/d"]
+    assert [len(kept) for kept in truth.kept["all"]] == [2, 1, 0, 2]
+
+
+def test_a_folder_serves_as_the_official_ground_truth(test_data: Path):
+    truth = wider_truth(test_data / "wider" / "ground_truth")
+    assert sorted(truth.kept) == ["easy", "hard", "medium"]
+
+
+def test_right_detections_score_1_and_the_report_says_so(annotations: Path, tmp_path: Path):
+    results = write_results(tmp_path / "results")
+    curves = score_wider(results, wider_truth(annotations), tmp_path / "out")
+    assert curves["all"].ap == pytest.approx(1.0)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["dataset"], report["images"], report["detections"]) == ("wider", 4, 6)
+    assert report["ap"]["all"] == pytest.approx(1.0)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"report.json", "report.md", "pr_all.png", "pr_all.pdf"}
+
+
+def test_detections_beside_the_faces_score_0(annotations: Path, tmp_path: Path):
+    results = write_results(tmp_path / "results", shift=200)
+    curves = score_wider(results, wider_truth(annotations), tmp_path / "out")
+    assert curves["all"].ap == 0
+
+
+def test_seconds_count_from_when_the_work_began(annotations: Path, tmp_path: Path):
+    truth, results = wider_truth(annotations), write_results(tmp_path / "results")
+    score_wider(results, truth, tmp_path / "out", started=-1e6)
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["seconds"] > 1e6
+
+
+@pytest.mark.parametrize("name", ["absent", "empty"])
+def test_a_folder_without_results_is_refused(annotations: Path, tmp_path: Path, name: str):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=rf"{name} (does not exist|has no result files)"):
+        score_wider(tmp_path / name, wider_truth(annotations), tmp_path / "out")
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_a_missing_ground_truth_is_named(tmp_path: Path):
+    with pytest.raises(UserError, match=r"absent does not exist. Expected a folder with wider_"):
+        wider_truth(tmp_path / "absent")
+
+
+def test_an_output_that_is_a_file_is_refused(annotations: Path, tmp_path: Path):
+    results = write_results(tmp_path / "results")
+    with pytest.raises(UserError, match=r"Output folder .* is not writable"):
+        score_wider(results, wider_truth(annotations), annotations)

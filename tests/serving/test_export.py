@@ -1,0 +1,291 @@
+"""Tests of the SavedModel: the Python detector's boxes, by every loader, without this package."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+from ssh_tf import signature
+from ssh_tf.data.images import decode
+from ssh_tf.errors import UserError
+from ssh_tf.inference.detector import Detector
+from ssh_tf.serving.export import export_savedmodel
+from tests.small import encode, picture, small_config, small_network
+
+ROWS = 120
+CONFIG = small_config().detect
+# Sizes, formats and channels mixed, as a server meets them. PNG keeps grey and alpha exactly.
+IMAGES = {
+    "jpeg": encode(picture(64, 96, seed=1)),
+    "png": encode(picture(90, 31, seed=2), ".png"),
+    "grey": encode(picture(50, 70, seed=3)[..., 0], ".png"),
+    "large": encode(picture(200, 150, seed=4)),
+}
+
+Outputs = dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector(small_network(), CONFIG)
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("ssh")
+    return export_savedmodel(small_network(), CONFIG, out, max_detections=ROWS)
+
+
+@pytest.fixture(scope="module")
+def loaded(version: Path) -> Any:
+    return tf.saved_model.load(str(version))
+
+
+def serve(loaded: Any, images: list[bytes]) -> Outputs:
+    call = loaded.signatures["serving_default"]
+    outputs = call(image_bytes=tf.constant(images, tf.string, shape=[len(images)]))
+    return {key: value.numpy() for key, value in outputs.items()}
+
+
+def assert_detected(outputs: Outputs, row: int, detector: Detector, pixels: np.ndarray) -> None:
+    """Row `row` of the outputs is what the Python detector finds in `pixels`."""
+    expected = detector.detect(pixels)
+    count = int(outputs["num_detections"][row])
+    assert count == len(expected.scores) > 5
+    height, width = pixels.shape[:2]
+    normalised = outputs["detection_boxes"][row, :count][:, [1, 0, 3, 2]]  # to x, y order
+    boxes = normalised * [width, height, width, height]
+    np.testing.assert_allclose(boxes, expected.boxes, atol=0.5)
+    np.testing.assert_allclose(outputs["detection_scores"][row, :count], expected.scores, atol=1e-4)
+    assert (outputs["detection_classes"][row, :count] == 1).all()
+
+
+def pixels_of(encoded: bytes) -> np.ndarray:
+    return np.asarray(decode(encoded))
+
+
+def test_mixed_images_in_one_batch_give_the_python_detector_s_boxes(
+    loaded: Any, detector: Detector
+):
+    outputs = serve(loaded, list(IMAGES.values()))
+    for row, encoded in enumerate(IMAGES.values()):
+        assert_detected(outputs, row, detector, pixels_of(encoded))
+
+
+def test_pixels_give_the_python_detector_s_boxes(loaded: Any, detector: Detector):
+    images = np.stack([picture(70, 80, seed=seed) for seed in range(3)])
+    outputs = loaded.signatures["image_tensor"](image_tensor=tf.constant(images))
+    outputs = {key: value.numpy() for key, value in outputs.items()}
+    for row, pixels in enumerate(images):
+        assert_detected(outputs, row, detector, pixels)
+
+
+def test_no_result_depends_on_its_batch_mates(loaded: Any):
+    together = serve(loaded, list(IMAGES.values()))
+    for row, encoded in enumerate(IMAGES.values()):
+        alone = serve(loaded, [encoded])
+        for key, value in alone.items():
+            np.testing.assert_array_equal(value[0], together[key][row])
+
+
+def test_outputs_have_the_documented_shapes_and_types(loaded: Any):
+    outputs = serve(loaded, [IMAGES["png"]] * 2)
+    described = {key: (value.shape, value.dtype) for key, value in outputs.items()}
+    assert described == {
+        "detection_boxes": ((2, ROWS, 4), np.float32),
+        "detection_scores": ((2, ROWS), np.float32),
+        "detection_classes": ((2, ROWS), np.float32),
+        "num_detections": ((2,), np.int32),
+    }
+
+
+def test_rows_beyond_the_last_face_are_zero_and_nothing_is_nan(loaded: Any):
+    outputs = serve(loaded, [IMAGES["png"]])
+    count = int(outputs["num_detections"][0])
+    assert 0 < count < ROWS
+    for key in ("detection_boxes", "detection_scores", "detection_classes"):
+        assert np.isfinite(outputs[key]).all()
+        assert not outputs[key][0, count:].any()
+
+
+def test_an_empty_batch_gives_empty_outputs(loaded: Any):
+    assert {key: value.shape for key, value in serve(loaded, []).items()} == {
+        "detection_boxes": (0, ROWS, 4),
+        "detection_scores": (0, ROWS),
+        "detection_classes": (0, ROWS),
+        "num_detections": (0,),
+    }
+    none = loaded.signatures["image_tensor"](image_tensor=tf.zeros([0, 8, 8, 3], tf.uint8))
+    assert none["detection_boxes"].shape == (0, ROWS, 4)
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"hello", IMAGES["jpeg"][:-300], encode(picture(), ".webp")]
+)
+def test_bytes_that_are_no_image_fail_the_request(loaded: Any, broken: bytes):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        serve(loaded, [IMAGES["jpeg"], broken])
+    assert serve(loaded, [IMAGES["jpeg"]])["num_detections"][0] > 0
+
+
+def test_a_session_of_tensorflow_1_runs_it_too(version: Path, detector: Detector):
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(version))
+        call = meta.signature_def["serving_default"]
+        fetches = {key: info.name for key, info in call.outputs.items()}
+        feed = {call.inputs["image_bytes"].name: list(IMAGES.values())}
+        outputs = session.run(fetches, feed)
+    for row, encoded in enumerate(IMAGES.values()):
+        assert_detected(outputs, row, detector, pixels_of(encoded))
+
+
+CLEAN = """
+import sys
+sys.modules["ssh_tf"] = None  # importing it, by whatever way, is an ImportError from here on
+import numpy as np, tensorflow as tf
+model, out, *images = sys.argv[1:]
+serve = tf.saved_model.load(model).signatures["serving_default"]
+outputs = serve(image_bytes=tf.constant([open(image, "rb").read() for image in images]))
+np.savez(out, **outputs)
+"""
+
+
+def test_it_runs_where_this_package_is_not_installed(
+    version: Path, detector: Detector, tmp_path: Path
+):
+    for name, encoded in IMAGES.items():
+        (tmp_path / name).write_bytes(encoded)
+    paths = [str(tmp_path / name) for name in IMAGES]
+    command = [sys.executable, "-I", "-c", CLEAN, str(version), str(tmp_path / "out.npz"), *paths]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    outputs = dict(np.load(tmp_path / "out.npz"))
+    for row, encoded in enumerate(IMAGES.values()):
+        assert_detected(outputs, row, detector, pixels_of(encoded))
+
+
+@pytest.fixture(scope="module")
+def proto(version: Path) -> SavedModel:
+    return SavedModel.FromString((version / "saved_model.pb").read_bytes())
+
+
+def test_the_names_are_those_of_the_signature_module(proto: SavedModel):
+    calls = proto.meta_graphs[0].signature_def
+    inputs = {
+        signature.SERVING_DEFAULT: signature.IMAGE_BYTES,
+        signature.IMAGE_TENSOR: signature.IMAGE_TENSOR,
+    }
+    assert set(calls) - {"__saved_model_init_op"} == set(inputs)
+    for name, key in inputs.items():
+        assert set(calls[name].inputs) == {key}
+        assert set(calls[name].outputs) == {
+            signature.DETECTION_BOXES,
+            signature.DETECTION_SCORES,
+            signature.DETECTION_CLASSES,
+            signature.NUM_DETECTIONS,
+        }
+
+
+def test_the_inputs_take_any_number_of_images_of_any_size(proto: SavedModel):
+    calls = proto.meta_graphs[0].signature_def
+    encoded = calls["serving_default"].inputs["image_bytes"]
+    pixels = calls["image_tensor"].inputs["image_tensor"]
+    assert (encoded.dtype, pixels.dtype) == (tf.string.as_datatype_enum, tf.uint8.as_datatype_enum)
+    assert [dim.size for dim in encoded.tensor_shape.dim] == [-1]
+    assert [dim.size for dim in pixels.tensor_shape.dim] == [-1, -1, -1, 3]
+
+
+def nodes(proto: SavedModel) -> Iterator[Any]:
+    for meta_graph in proto.meta_graphs:
+        yield from meta_graph.graph_def.node
+        for function in meta_graph.graph_def.library.function:
+            yield from function.node_def
+
+
+def test_it_needs_no_python_and_no_xla(proto: SavedModel, version: Path):
+    operations = {node.op for node in nodes(proto)}
+    assert "CombinedNonMaxSuppression" in operations
+    assert not [name for name in operations if "PyFunc" in name or "Xla" in name]
+    assert b"_XlaMustCompile" not in (version / "saved_model.pb").read_bytes()
+
+
+class Archive:
+    """Stands in for Keras' archive where only the files around it matter."""
+
+    def track(self, network: Any) -> None:
+        pass
+
+    def add_endpoint(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def write_out(self, path: str, **kwargs: Any) -> None:
+        Path(path, "variables").mkdir(parents=True)
+        Path(path, "saved_model.pb").write_text("whole")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras.export, "ExportArchive", Archive)
+
+
+@pytest.mark.usefixtures("quick")
+def test_versions_count_up_from_1_and_old_ones_stay(tmp_path: Path):
+    out = tmp_path / "models" / "ssh"
+    first = export_savedmodel(small_network(), CONFIG, out)
+    assert first == out / "1"
+    (out / "12").mkdir()
+    (out / "notes").mkdir()
+    assert export_savedmodel(small_network(), CONFIG, str(out)) == out / "13"
+    assert sorted(path.name for path in out.iterdir()) == ["1", "12", "13", "notes"]
+    assert (first / "saved_model.pb").read_text() == "whole"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_failed_export_leaves_no_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(self: Archive, path: str, **kwargs: Any) -> None:
+        Path(path).mkdir()
+        Path(path, "saved_model.pb").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Archive, "write_out", fail)
+    with pytest.raises(OSError, match="No space left"):
+        export_savedmodel(small_network(), CONFIG, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_version_appears_only_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+
+    def watch(self: Archive, path: str, **kwargs: Any) -> None:
+        Path(path).mkdir()
+        seen.extend(entry.name for entry in tmp_path.iterdir())
+
+    monkeypatch.setattr(Archive, "write_out", watch)
+    export_savedmodel(small_network(), CONFIG, tmp_path)
+    # TensorFlow Serving takes folders whose names are numbers for versions.
+    assert len(seen) == 1
+    assert not seen[0].isdecimal()
+
+
+def test_a_folder_that_is_itself_a_savedmodel_is_refused(version: Path):
+    with pytest.raises(UserError, match=r"is itself a SavedModel. --out must hold numbered"):
+        export_savedmodel(small_network(), CONFIG, version)
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path: Path):
+    (tmp_path / "ssh").touch()
+    with pytest.raises(UserError, match=r"Output folder .*ssh is not writable"):
+        export_savedmodel(small_network(), CONFIG, tmp_path / "ssh")
+
+
+def test_an_output_without_rows_is_refused(tmp_path: Path):
+    with pytest.raises(UserError, match=r"--max_detections must be at least 1. Received: 0"):
+        export_savedmodel(small_network(), CONFIG, tmp_path / "ssh", max_detections=0)
+    assert not (tmp_path / "ssh").exists()
