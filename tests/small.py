@@ -63,7 +63,9 @@ def write_wider(root: Path, split: str = "train") -> list[WiderImage]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode(picture(HEIGHT + 4 * i, WIDTH - 8 * i, seed=i), path.suffix))
         table = np.array(boxes, np.float32).reshape(-1, 4)
-        entries.append(WiderImage(name, table, np.full((len(table), 6), i, np.int64)))
+        attributes = np.zeros((len(table), 6), np.int64)
+        attributes[:, 0] = i % 3  # blur
+        entries.append(WiderImage(name, table, attributes))
     write_annotations(layout.annotations, entries)
     return entries
 

@@ -1,4 +1,4 @@
-"""The whole update - replicas, micro-batches, CaffeSGD, schedule - against Caffe's solver in NumPy."""
+"""The whole update, on replicas and micro-batches, against Caffe's solver in NumPy."""
 
 from typing import Any
 

@@ -100,7 +100,7 @@ def test_official_freezing_leaves_19506212_trainable_parameters():
 
 
 def test_images_of_an_update_must_divide_evenly():
-    with pytest.raises(UserError, match="images_per_update .8. must be a multiple of 3 devices"):
+    with pytest.raises(UserError, match=r"images_per_update \(8\) must be a multiple of 3 devices"):
         micro_batches(Config().train, 3)
 
 
@@ -134,15 +134,15 @@ def weights_of(workdir: Path) -> Iterator[np.ndarray]:
 
 
 def test_a_resumed_run_ends_with_the_same_bits(records: Path, undisturbed: Path, tmp_path: Path):
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(step: int, logs: object) -> None:
         if step == 3:  # one step after the checkpoint of step 2
-            raise Killed
+            raise KilledError
 
     config = on_records(records, steps=4)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(config, tmp_path, on_step=kill)
     train(config, tmp_path)
     pairs = list(zip(weights_of(tmp_path), weights_of(undisturbed), strict=True))
