@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     modules = "[{name: m9, stride: 8, channels: 4, anchor_scales: [1], allowed_border: 0}]"
     (world / "other_run" / "config.yaml").write_text(f"model: {{modules: {modules}}}")
     (world / "good.yaml").write_text(
-        f"model: {{weights: random}}\ndata: {{records: {world}/unfinished}}"
+        f"model: {{weights: random}}\ndata: {{records: {world}/records}}"
     )
     (world / "images" / "good.jpg").write_bytes(encode(picture()))
     (world / "text.jpg").write_text("hello")
@@ -97,13 +98,16 @@ MISTAKES = [
     ("train --config W/good.yaml --set steps --workdir W/new", "must have the form a.b=c"),
     ("train --config W/good.yaml --workdir W/file", "Output folder W/file is not writable"),
     ("train --config W/good.yaml --workdir W/other_run", "holds a run of another architecture"),
-    ("train --config W/good.yaml --workdir W/new", "W/unfinished has no manifest.json"),
+    (
+        "train --config W/good.yaml --set data.records=W/unfinished --workdir W/new",
+        "W/unfinished has no manifest.json",
+    ),
     ("evaluate --model W/absent --data_root W/wider --out W/new", "W/absent does not exist"),
     ("evaluate --model stub --data_root W/absent --out W/new", "W/absent does not exist"),
     ("evaluate --model stub --data_root W/wider --out W/new", "no split 'val'"),
     ("evaluate --model stub --data_root W/wider --out W/file", "Output folder W/file is not"),
     (
-        "evaluate --model stub --data_root W/wider --split train --ground_truth W/empty --out W/new",
+        "evaluate --model stub --data_root W/wider --ground_truth W/empty --out W/new",
         "wider_face_val.mat does not exist",
     ),
     ("score --detections W/absent --ground_truth W/gt.txt --out W/new", "W/absent does not exist"),
@@ -117,7 +121,7 @@ MISTAKES = [
     ("detect --model stub --out W/file W/images", "Output folder W/file is not writable"),
     ("detect --model stub --out W/images W/images", "would overwrite an image"),
     ("detect --model W/absent --out W/new W/images", "W/absent does not exist"),
-    ("detect --model W/file --out W/new W/images", "W/file is not a .keras file of ssh_tf"),
+    ("detect --model W/file --out W/new W/images", "W/file is not a .keras file"),
     ("detect --model W/empty --out W/new W/images", "W/empty has neither model.keras nor"),
     ("detect --model W/file --shorter_px 0 --out W/new W/images", "`detect.shorter_px`: Input"),
     ("export --model W/absent --out W/new", "W/absent does not exist"),
@@ -169,8 +173,9 @@ def test_a_truncated_jpeg_is_one_line_in_a_real_process_too(world: Path, tmp_pat
     root, out = world / "wider_truncated", tmp_path / "out"
     done = run("records", "--wider_root", str(root), "--out", str(out))
     assert (done.returncode, done.stdout) == (1, "")
-    (line,) = done.stderr.splitlines()
+    *progress, line = done.stderr.splitlines()
     assert line.startswith(f"ssh-tf records: {root}/WIDER_train/images/0--Parade/a.jpg is trunc")
+    assert all(re.fullmatch(r"\S+ records: \d of 4, \d+ s", other) for other in progress)
 
 
 def test_an_unknown_key_is_one_line_in_a_real_process_too(world: Path, tmp_path: Path):
@@ -333,7 +338,7 @@ def test_export_passes_model_and_rows_and_prints_the_version(
         return "models/3"
 
     monkeypatch.setattr("ssh_tf.serving.export.export_savedmodel", export)
-    assert cli.main("export --model m --out models --max_detections 9".split()) == 0
+    assert cli.main(["export", "--model", "m", "--out", "models", "--max_detections", "9"]) == 0
     assert calls == [((Stub.network, Stub.config, "models"), {"max_detections": 9})]
     assert capsys.readouterr().out == "Exported models/3\n"
 

@@ -119,7 +119,8 @@ def image_size(encoded: bytes, path: Path) -> tuple[int, int]:
     try:
         height, width, _ = decode(encoded).shape
     except tf.errors.OpError as error:
-        reason = error.message.split("[Op:")[0].split("\n")[0].strip()
+        # Without the names of the operation that TensorFlow puts around it.
+        reason = error.message.split("}} ")[-1].split(" [Op:")[0].split("\n")[0]
         raise UserError(f"{path} is truncated or corrupt ({reason}). Fetch it again.") from error
     return int(height), int(width)
 

@@ -15,6 +15,7 @@ from keras import ops
 
 from ssh_tf.config import Config, TrainConfig, load, to_yaml
 from ssh_tf.data.pipeline import training_dataset
+from ssh_tf.data.records import read_manifest
 from ssh_tf.errors import UserError
 from ssh_tf.files import output_folder, write_text
 from ssh_tf.model.ohem import training_model
@@ -174,12 +175,14 @@ def train(
     Raises:
         UserError: For records, weights or a folder that can't be used.
     """
+    read_manifest(config.data.records)
     folder = output_folder(workdir)
-    _claim(folder, config)
+    _check_architecture(folder / "config.yaml", config)
     keras.utils.set_random_seed(config.train.seed)
     strategy = make_strategy()
     count = micro_batches(config.train, strategy.num_replicas_in_sync)
     state = build_state(config, strategy)
+    write_text(folder / "config.yaml", to_yaml(config))
     _LOG.info(
         "%d replicas, %d images per update in %d micro-batches, %d trainable parameters",
         strategy.num_replicas_in_sync,
@@ -209,18 +212,13 @@ def train(
     return path
 
 
-def _claim(folder: Path, config: Config) -> None:
-    """Writes the settings into the run's folder, or checks that they are the ones it began with."""
-    path = folder / "config.yaml"
-    text = to_yaml(config)
-    if path.exists():
-        begun = load(path)
-        if begun.model != config.model:
-            raise UserError(
-                f"{folder} holds a run of another architecture (see {path}). "
-                "Name another --workdir, or use the settings it began with."
-            )
-    write_text(path, text)
+def _check_architecture(path: Path, config: Config) -> None:
+    """Refuses to continue the run that `path` describes with another network."""
+    if path.exists() and load(path).model != config.model:
+        raise UserError(
+            f"{path.parent} holds a run of another architecture: `model` in {path} differs. "
+            "Name another --workdir, or use the settings it began with."
+        )
 
 
 def _restore(manager: tf.train.CheckpointManager) -> None:

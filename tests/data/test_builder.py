@@ -152,7 +152,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "truncated jpeg": (
         lambda root: truncate(images(root) / "0--Parade/a.jpg"),
-        "0--Parade/a.jpg is truncated or corrupt",
+        r"0--Parade/a.jpg is truncated or corrupt \(jpeg::Uncompress failed. [^{\[]*\). Fetch it",
     ),
     "truncated png": (
         lambda root: truncate(images(root) / "0--Parade/b.png"),
