@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--split", default="train")
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--images", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--precision", default="float32")
     arguments = parser.parse_args()
 

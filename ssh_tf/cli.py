@@ -140,9 +140,16 @@ def _add_model_commands(command: _Command) -> None:
     add("--out", required=True)
 
     add = command("score", _score, "score result files that exist")
-    add("--dataset", choices=["wider"], default="wider")
-    add("--detections", required=True, help="folder of result files, one folder per event")
-    add("--ground_truth", type=Path, required=True, help="folder of .mat files, or a bbx_gt.txt")
+    add("--dataset", choices=["wider", "fddb", "pascal", "afw"], default="wider")
+    add("--detections", required=True, help="folder of WIDER result files, or the set's own file")
+    add(
+        "--ground_truth",
+        type=Path,
+        required=True,
+        help="WIDER: folder of .mat files, or a bbx_gt.txt; FDDB: folder of the fold lists; "
+        "Pascal and AFW: face-eval's .mat",
+    )
+    add("--images", help="FDDB: folder of the images, or a text file of their sizes")
     add("--published", type=Path, help="folder of wider_pr_info_*.mat curves to draw beside")
     add("--out", required=True)
 
@@ -323,11 +330,28 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> None:
-    from ssh_tf.evaluation.score import score_wider, wider_truth
+    from ssh_tf.evaluation import score
 
-    truth = wider_truth(arguments.ground_truth)
-    curves = score_wider(arguments.detections, truth, arguments.out, published=arguments.published)
-    _print_ap(curves, arguments.out)
+    if arguments.dataset == "fddb":
+        if arguments.images is None:
+            raise UserError("--dataset fddb needs --images: the images' folder or a list of sizes.")
+        curves = score.score_fddb(
+            arguments.detections, arguments.ground_truth, arguments.images, arguments.out
+        )
+        for name, curve in curves.items():
+            rate = curve.true_positive_rate.max()
+            print(f"{name:10} true positive rate {rate:.4f} at the end of the curve")
+        print(f"Report and curves in {arguments.out}")
+        return
+    if arguments.dataset == "wider":
+        truth = score.wider_truth(arguments.ground_truth)
+        published = arguments.published
+        found = score.score_wider(arguments.detections, truth, arguments.out, published=published)
+    else:
+        found = score.score_pascal(
+            arguments.dataset, arguments.detections, arguments.ground_truth, arguments.out
+        )
+    _print_ap(found, arguments.out)
 
 
 def _convert(arguments: argparse.Namespace) -> None:

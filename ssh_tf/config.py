@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file
@@ -153,10 +161,10 @@ class DetectConfig(Settings):
     """The shorter side is scaled to this (`wider.yml` TEST.SCALES) ..."""
     longer_px: int = Field(default=1600, gt=0)
     """... unless the longer side would exceed this (`wider.yml` TEST.MAX_SIZE)."""
-    pyramid_px: tuple[int, ...] = ()
+    pyramid_px: tuple[PositiveInt, ...] = ()
     """An image pyramid instead: one level per entry (`wider_pyramid.yml` SCALES: 500, 800, 1200,
     1600), whose scale is that of `pyramid_base_px` x entry / its shorter side."""
-    pyramid_base_px: tuple[int, int] = (800, 1200)
+    pyramid_base_px: tuple[PositiveInt, PositiveInt] = (800, 1200)
     """Shorter and longer side of the pyramid's base (`wider_pyramid.yml` PYRAMID_BASE_SIZE)."""
     top_k: int = Field(default=1000, gt=0)
     """Best boxes each module passes to the joint NMS (N_DETS_PER_MODULE)."""

@@ -1,12 +1,14 @@
 """Scores folders of result files by the official protocols. No TensorFlow here."""
 
 import time
+from collections.abc import Iterable, Sized
 from pathlib import Path
 
 from ssh_tf.data.wider import read_annotations
-from ssh_tf.evaluation.curves import Curve
+from ssh_tf.evaluation import fddb, pascal
+from ssh_tf.evaluation.curves import Curve, RocCurve
 from ssh_tf.evaluation.detections import read_wider
-from ssh_tf.evaluation.report import Summary, write_report
+from ssh_tf.evaluation.report import Summary, write_report, write_roc_report
 from ssh_tf.evaluation.wider import WiderGroundTruth, all_faces, evaluate, load_ground_truth
 from ssh_tf.files import existing_folder, output_folder
 
@@ -46,12 +48,63 @@ def score_wider(
     folder = output_folder(out)
     found = read_wider(existing_folder(detections, "WIDER result files"))
     curves = evaluate(found, truth)
-    boxes = sum(len(rows) for rows in found.values())
-    summary = Summary(
-        dataset="wider",
-        images=len(truth.names),
-        detections=boxes,
-        seconds=time.monotonic() - started,
-    )
+    summary = _summary("wider", len(truth.names), found.values(), started)
     write_report(folder, summary, curves, published=published)
     return curves
+
+
+def score_fddb(
+    detections: str | Path, folds: str | Path, images: str | Path, out: str | Path
+) -> dict[str, RocCurve]:
+    """Scores FDDB detections by the official protocol and writes the report.
+
+    Args:
+        detections: A text file in FDDB's format, or a folder of result files in WIDER's.
+        folds: Folder of `FDDB-fold-NN-ellipseList.txt`.
+        images: FDDB's folder of images, or a text file of lines `name width height`: regions are
+            cut at the image's border.
+        out: Folder for `report.json`, `report.md` and the curves.
+
+    Returns:
+        The `discrete` and the `continuous` curve.
+    """
+    started = time.monotonic()
+    folder = output_folder(out)
+    ellipses = fddb.read_ellipses(Path(folds))
+    sizes = fddb.read_image_sizes(Path(images), list(ellipses))
+    found = fddb.read_detections(Path(detections))
+    curves = fddb.evaluate(found, ellipses, sizes)
+    write_roc_report(folder, _summary("fddb", len(ellipses), found.values(), started), curves)
+    return curves
+
+
+def score_pascal(
+    dataset: str, detections: str | Path, annotations: str | Path, out: str | Path
+) -> dict[str, Curve]:
+    """Scores Pascal Faces or AFW detections by the protocol of face-eval and writes the report.
+
+    Args:
+        dataset: `pascal` or `afw`.
+        detections: A text file in face-eval's format, or a folder of result files in WIDER's.
+        annotations: face-eval's `.mat`, or the same as `.csv`.
+        out: Folder for `report.json`, `report.md` and the curve.
+
+    Returns:
+        The curve, under the data set's name.
+    """
+    started = time.monotonic()
+    folder = output_folder(out)
+    faces = pascal.load_annotations(Path(annotations))
+    found = pascal.read_detections(Path(detections))
+    curves = {dataset: pascal.evaluate(found, faces).curve}
+    write_report(folder, _summary(dataset, len(faces), [found.boxes], started), curves)
+    return curves
+
+
+def _summary(dataset: str, images: int, boxes: Iterable[Sized], started: float) -> Summary:
+    return Summary(
+        dataset=dataset,
+        images=images,
+        detections=sum(len(rows) for rows in boxes),
+        seconds=time.monotonic() - started,
+    )
