@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import tensorflow as tf
 
 from ssh_tf.config import Config, validate
 from ssh_tf.data.wider import WiderImage, split_layout, write_annotations
@@ -83,3 +84,9 @@ def small_network() -> SSH:
             kernel = network.get_layer(f"{module.name}_{kind}").kernel
             kernel.assign(kernel * (20.0 if kind == "cls" else 3.0))
     return network
+
+
+@functools.cache
+def mirrored(*devices: str) -> tf.distribute.MirroredStrategy:
+    """The one strategy of these devices: TensorFlow mixes up the reductions of two of them."""
+    return tf.distribute.MirroredStrategy(devices)

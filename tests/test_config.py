@@ -90,6 +90,8 @@ def test_an_unknown_key_is_named_with_the_known_ones(
         ("train:", "train", "None"),
         ("model: {modules: 3}", "model.modules", "3"),
         ("model: {modules: []}", "model.modules", "[]"),
+        ("detect: {pyramid_px: [500, 0]}", "detect.pyramid_px.1", "0"),
+        ("detect: {pyramid_base_px: [-800, 1200]}", "detect.pyramid_base_px.0", "-800"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key(tmp_path: Path, text: str, key: str, received: str):
@@ -155,7 +157,8 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path):
     ("override", "group", "field", "value"),
     [
         ("train.learning_rate=1e-4", "train", "learning_rate", 1e-4),
-        ("train.learning_rate=.5E-3", "train", "learning_rate", 5e-4),
+        ("train.learning_rate=5E-4", "train", "learning_rate", 5e-4),
+        ("train.learning_rate=+.5e0", "train", "learning_rate", 0.5),
         ("train.learning_rate=1", "train", "learning_rate", 1.0),
         ("train.decay_steps=[10, 20]", "train", "decay_steps", (10, 20)),
         ("train.frozen=[]", "train", "frozen", ()),

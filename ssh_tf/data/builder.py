@@ -61,6 +61,8 @@ def build_records(
     folder = output_folder(out)
     if (folder / signature.MANIFEST).exists():
         raise UserError(f"{folder} already holds a data set. Name another --out, or delete it.")
+    for left_over in folder.glob(f"wider_{split}-*-of-*.tfrecord"):
+        left_over.unlink()  # of a build that did not finish: there is no manifest
     order = np.random.default_rng(seed).permutation(len(images))
     parts = np.array_split(order, min(shards, max(1, len(images))))
     entries = []

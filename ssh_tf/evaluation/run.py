@@ -24,7 +24,7 @@ def detect_split(
     out: str | Path,
     *,
     progress: Progress = silent,
-) -> list[WiderImage]:
+) -> None:
     """Writes one result file per image of a split; images that have one already are passed over.
 
     An image that can't be read is reported and has no result: its faces count as missed.
@@ -36,16 +36,14 @@ def detect_split(
         out: Folder of result files, one folder per event.
         progress: See `ssh_tf.progress`.
 
-    Returns:
-        The split's entries.
-
     Raises:
-        UserError: If the split is not there or `out` is not writable.
+        UserError: If the split is not there, or `out` is not writable.
     """
     source = find_split(Path(wider_root), split)
     folder = output_folder(out)
     _claim(folder, detector)
     images = read_annotations(source.annotations)
+    _refuse_equal_keys(images)
     tick = progress("evaluate", len(images))
     for image in images:
         if not (folder / f"{image_key(image.name)}.txt").exists():
@@ -55,7 +53,15 @@ def detect_split(
             except UserError as error:
                 _LOG.warning("%s It counts as an image in which nothing was found.", error)
         tick()
-    return images
+
+
+def _refuse_equal_keys(images: list[WiderImage]) -> None:
+    """Refuses two images that would share a result file, such as a.jpg and a.png."""
+    names: dict[str, str] = {}
+    for image in images:
+        other = names.setdefault(image_key(image.name), image.name)
+        if other != image.name:
+            raise UserError(f"{other} and {image.name} would share a result file. Rename one.")
 
 
 def _claim(folder: Path, detector: Detector) -> None:
@@ -95,8 +101,10 @@ def evaluate_wider(
     """
     started = time.monotonic()
     detections = output_folder(out) / "detections"
-    official = None if ground_truth is None else wider_truth(ground_truth)
-    images = detect_split(detector, wider_root, split, detections, progress=progress)
-    names = [image.name for image in images]
-    truth = all_faces(images) if official is None else subset(official, names)
+    images = read_annotations(find_split(Path(wider_root), split).annotations)
+    if ground_truth is None:
+        truth = all_faces(images)
+    else:
+        truth = subset(wider_truth(ground_truth), [image.name for image in images])
+    detect_split(detector, wider_root, split, detections, progress=progress)
     return score_wider(detections, truth, out, started=started)

@@ -37,18 +37,16 @@ def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
     Returns:
         `[..., N, M]` float32 in `[0, 1]`.
     """
-    a = ops.expand_dims(boxes_a, -2)  # [..., N, 1, 4]
-    b = ops.expand_dims(boxes_b, -3)  # [..., 1, M, 4]
-    overlap = ops.minimum(a[..., 2:], b[..., 2:]) - ops.maximum(a[..., :2], b[..., :2])
-    overlap = ops.maximum(overlap, 0.0)
-    intersection = overlap[..., 0] * overlap[..., 1]  # [..., N, M]
-    union = _area(a) + _area(b) - intersection
-    return intersection / ops.where(union > 0.0, union, 1.0)
-
-
-def _area(boxes: Tensor) -> Tensor:
-    sides = ops.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
-    return sides[..., 0] * sides[..., 1]
+    # One coordinate at a time: arrays of [..., N, M] are contiguous, [..., N, M, 2] are not.
+    a_x1, a_y1, a_x2, a_y2 = ops.unstack(ops.expand_dims(boxes_a, -2), 4, axis=-1)  # [..., N, 1]
+    b_x1, b_y1, b_x2, b_y2 = ops.unstack(ops.expand_dims(boxes_b, -3), 4, axis=-1)  # [..., 1, M]
+    width = ops.minimum(a_x2, b_x2) - ops.maximum(a_x1, b_x1)  # [..., N, M]
+    height = ops.minimum(a_y2, b_y2) - ops.maximum(a_y1, b_y1)
+    intersection = ops.relu(width) * ops.relu(height)
+    area_a = ops.relu(a_x2 - a_x1) * ops.relu(a_y2 - a_y1)  # [..., N, 1]
+    area_b = ops.relu(b_x2 - b_x1) * ops.relu(b_y2 - b_y1)  # [..., 1, M]
+    union = area_a + area_b - intersection
+    return ops.divide_no_nan(intersection, union)
 
 
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:

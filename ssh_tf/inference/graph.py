@@ -79,10 +79,8 @@ def levels(
     scales = pyramid_scales(size, levels_px=config.pyramid_px, base_px=config.pyramid_base_px)
     small = [module for module in modules if module.stride < 32]
     largest = max(config.pyramid_px)
-    return [
-        (scale, small if level == largest else modules)
-        for scale, level in zip(scales, config.pyramid_px, strict=True)
-    ]
+    chosen = [small if level == largest else modules for level in config.pyramid_px]
+    return [(scale, some) for scale, some in zip(scales, chosen, strict=True) if some]
 
 
 def joint_nms(boxes: Tensor, scores: Tensor, config: DetectConfig) -> Detections:

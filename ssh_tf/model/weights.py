@@ -218,7 +218,7 @@ def _load_run(folder: Path) -> SSH:
 
 def _load_keras(file: Path) -> SSH:
     if not zipfile.is_zipfile(file):
-        raise UserError(f"{file} is not a .keras file (or only a part of one). Copy it again.")
+        raise UserError(f"{file} is not a .keras file of ssh_tf (no whole archive). Copy it again.")
     try:
         network = keras.saving.load_model(file, compile=False)
     except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
@@ -230,11 +230,12 @@ def _load_keras(file: Path) -> SSH:
 
 
 def _copy(source: SSH, target: SSH, file: Path) -> None:
-    differing = [
-        field
-        for field in ("modules", "fusion", "context")
-        if getattr(source.config, field) != getattr(target.config, field)
-    ]
-    if differing:
-        raise UserError(f"{file} has another architecture: it differs in model.{differing[0]}.")
-    target.set_weights(source.get_weights())
+    theirs = {variable.path: variable for variable in source.weights}
+    shapes = {path: tuple(variable.shape) for path, variable in theirs.items()}
+    for variable in target.weights:
+        if shapes.pop(variable.path, None) != tuple(variable.shape):
+            raise UserError(f"{file} has another architecture: it differs in {variable.path}.")
+    if shapes:
+        raise UserError(f"{file} has another architecture: it also has {min(shapes)}.")
+    for variable in target.weights:
+        variable.assign(theirs[variable.path])

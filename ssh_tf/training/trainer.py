@@ -206,7 +206,13 @@ def train(
         )
     )
     steps = make_steps(state, strategy, count)
-    _loop(config.train, count, state, steps, iter(dataset), manager, on_step)
+    try:
+        _loop(config.train, count, state, steps, iter(dataset), manager, on_step)
+    except tf.errors.DataLossError as error:
+        raise UserError(
+            f"{config.data.records} holds a damaged record ({error.message.splitlines()[0]}). "
+            "Run `ssh-tf records` again."
+        ) from error
     path = folder / "model.keras"
     save_network(state.network, path)
     return path

@@ -83,6 +83,17 @@ def test_a_run_is_loaded_with_its_own_settings(run: Path):
     assert_equal(loaded.detect(picture()), Detector(small_network(), config).detect(picture()))
 
 
+def test_the_fingerprint_tells_weights_and_settings_apart(run: Path, detector: Detector):
+    loaded = Detector(Detector.load(run).network, detector.config)
+    assert loaded.fingerprint() == detector.fingerprint()
+    assert "\n" not in detector.fingerprint()
+    other_settings = Detector(loaded.network, small_config(detect={"nms_iou": 0.31}).detect)
+    assert other_settings.fingerprint() != detector.fingerprint()
+    bias = loaded.network.get_layer("m3_box").bias
+    bias.assign(bias + 1e-6)
+    assert loaded.fingerprint() != detector.fingerprint()
+
+
 def test_a_model_file_has_the_official_settings_but_for_those_given(run: Path):
     loaded = Detector.load(run / "model.keras", shorter_px=400, longer_px=800)
     assert (loaded.config.shorter_px, loaded.config.longer_px) == (400, 800)

@@ -103,10 +103,12 @@ def test_small_images_are_enlarged_by_a_whole_factor(size: tuple[int, int], draw
     np.testing.assert_array_equal(result[factor // 2 :: factor, factor // 2 :: factor], image)
 
 
-def test_boxes_are_enlarged_with_the_image():
-    drawn = draw_boxes(canvas(64, 96), boxes([10, 20, 14, 30]), np.array([1.0]))
-    assert_colour(drawn[100, 60], (0, 255, 0))
-    assert_colour(drawn[120, 50], (0, 255, 0))
+def test_boxes_and_annotations_are_enlarged_with_the_image():
+    found, truth = boxes([10, 20, 14, 30]), boxes([40, 20, 44, 30])
+    drawn = draw_boxes(canvas(64, 96), found, np.array([1.0]), truth=truth)
+    for x, colour in ((10, (0, 255, 0)), (40, (255, 255, 255))):
+        assert_colour(drawn[5 * 20, 5 * x + 10], colour)
+        assert_colour(drawn[5 * 25, 5 * x], colour)
 
 
 def test_a_box_beyond_the_border_is_cut():

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssh_tf.config import M2, ModelConfig
+from ssh_tf.config import M1, M2, M3, ModelConfig
 from ssh_tf.errors import UserError
 from ssh_tf.model.caffe import KERAS_NAMES
 from ssh_tf.model.layers import CAFFE_MEANS, KERAS_MEANS
 from ssh_tf.model.ssh import SSH
-from ssh_tf.model.weights import build_network, initialise, load_network
+from ssh_tf.model.weights import build_network, initialise, load_network, save_network
 from tests.caffe_writer import random_layers, write_caffemodel
 
 Layers = dict[str, list[np.ndarray]]
@@ -176,7 +176,7 @@ def test_missing_model_is_named(tmp_path: Path, name: str):
 
 def test_missing_weights_are_named(tmp_path: Path):
     with pytest.raises(
-        UserError, match=r"absent\.keras does not exist\. Expected a \.keras file or"
+        UserError, match=r"absent\.keras does not exist\. Expected a run folder, a \.keras"
     ):
         build_network(ModelConfig(weights=str(tmp_path / "absent.keras")), seed=0)
 
@@ -215,8 +215,44 @@ def test_folder_without_model_or_checkpoints_is_an_error(tmp_path: Path, content
 
 def test_keras_file_with_other_modules_is_an_error(saved: Path):
     config = ModelConfig(weights=str(saved), modules=(M2,))
-    with pytest.raises(UserError, match=r"model\.keras has other detection modules than the sett"):
+    with pytest.raises(UserError, match=r"another architecture: it also has fuse_conv/bias"):
         build_network(config, seed=0)
+
+
+def test_fine_tuning_may_change_what_is_no_weight(saved: Path):
+    border = M2.model_copy(update={"allowed_border": 64})
+    config = ModelConfig(weights=str(saved), modules=(M1, border, M3))
+    weights = load_network(saved).get_weights()
+    for ours, theirs in zip(build_network(config, seed=0).get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_weights_file_keeps_architecture_and_preprocessing(network: SSH, tmp_path: Path):
+    save_network(network, tmp_path / "x.weights.h5")
+    loaded = load_network(tmp_path / "x.weights.h5")
+    assert (loaded.config, loaded.means) == (network.config, network.means)
+    for ours, theirs in zip(loaded.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_weights_file_without_preprocessing_is_an_error(network: SSH, tmp_path: Path):
+    network.save_weights(tmp_path / "x.weights.h5")
+    with pytest.raises(UserError, match="does not say what network and preprocessing"):
+        load_network(tmp_path / "x.weights.h5")
+
+
+def test_cut_weights_file_is_an_error(network: SSH, tmp_path: Path):
+    path = tmp_path / "x.weights.h5"
+    save_network(network, path)
+    path.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(UserError, match=r"is not a whole \.weights\.h5 file"):
+        load_network(path)
+
+
+def test_another_suffix_is_refused_before_anything_is_written(network: SSH, tmp_path: Path):
+    with pytest.raises(UserError, match="must end in"):
+        save_network(network, tmp_path / "x.pb")
+    assert list(tmp_path.iterdir()) == []
 
 
 # Chance and ImageNet

@@ -11,6 +11,7 @@ from keras import ops
 from ssh_tf.config import TrainConfig
 from ssh_tf.training.optimizer import make_optimizer
 from ssh_tf.training.trainer import State, freeze, make_accumulators, make_steps, micro_batches
+from tests.small import mirrored
 
 UPDATES, IMAGES = 60, 4  # updates to follow, images per update
 RECIPE = TrainConfig(
@@ -68,7 +69,7 @@ def follow(devices: list[str], images_per_replica: int) -> dict[str, list[np.nda
     """The same by our training step."""
     config = RECIPE.model_copy(update={"images_per_replica": images_per_replica})
     count = micro_batches(config, len(devices))
-    strategy = tf.distribute.MirroredStrategy(devices)
+    strategy = mirrored(*devices)
     with strategy.scope():
         inputs = {
             "images": keras.Input((None, None, 3), name="images"),

@@ -13,6 +13,7 @@ from ssh_tf.data.synthetic import generate
 from ssh_tf.errors import UserError
 from ssh_tf.model.ssh import SSH
 from ssh_tf.training.trainer import State, build_state, freeze, make_steps, micro_batches, train
+from tests.small import mirrored
 
 SIDE = 96
 # One face in the first image, three in the second: replicas have unequal numbers of positives.
@@ -45,7 +46,7 @@ def batches(per_replica: int) -> tf.data.Dataset:
 
 def after_one_update(config: Config, devices: list[str]) -> tuple[dict[str, float], State]:
     """Trains one update on `devices`: the reported terms, and the changed state."""
-    strategy = tf.distribute.MirroredStrategy(devices)
+    strategy = mirrored(*devices)
     state = build_state(config, strategy)
     count = micro_batches(config.train, len(devices))
     accumulate, update = make_steps(state, strategy, count)
