@@ -1,5 +1,6 @@
 """Tests of detecting and scoring a split: result files, resuming, broken images."""
 
+import dataclasses
 import json
 import logging
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ssh_tf.data.wider import WiderImage, find_split, read_annotations, write_annotations
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.detections import read_wider, read_wider_file
 from ssh_tf.evaluation.run import detect_split, evaluate_wider
@@ -55,8 +57,7 @@ def truncate(path: Path) -> None:
 
 
 def test_each_image_gets_a_result_file_in_its_event_s_folder(root: Path, tmp_path: Path):
-    entries = detect_split(Oracle(), root, "val", tmp_path / "out")
-    assert [entry.name for entry in entries] == list(WIDER_BOXES)
+    detect_split(Oracle(), root, "val", tmp_path / "out")
     found = read_wider(tmp_path / "out")
     assert sorted(found) == ["0--Parade/a", "0--Parade/b", "1--Empty/c", "1--Empty/d"]
     for name, boxes in WIDER_BOXES.items():
@@ -188,3 +189,20 @@ def test_what_cannot_be_used_is_named_before_any_detection(
     with pytest.raises(UserError, match=says):
         evaluate_wider(oracle, root, split, tmp_path / out, ground_truth=folder)
     assert oracle.calls == 0
+
+
+def test_images_that_would_share_a_result_file_are_refused(root: Path, tmp_path: Path):
+    split = find_split(root, "val")
+    images = read_annotations(split.annotations)
+    twin = dataclasses.replace(images[0], name=images[0].name.replace(".jpg", ".png"))
+    write_annotations(split.annotations, [*images, twin])
+    with pytest.raises(UserError, match=r"a\.jpg and .*a\.png would share a result file"):
+        detect_split(Oracle(), root, "val", tmp_path / "out")
+
+
+def test_ground_truth_of_other_images_is_refused_before_detecting(root: Path, tmp_path: Path):
+    truth = tmp_path / "other_bbx_gt.txt"
+    write_annotations(truth, [WiderImage("9--X/x.jpg", np.ones((1, 4)), np.zeros((1, 6), int))])
+    with pytest.raises(UserError, match=r"0--Parade/a"):
+        evaluate_wider(Blind(), root, "val", tmp_path / "out", ground_truth=truth)
+    assert not list((tmp_path / "out" / "detections").rglob("*.txt"))
