@@ -1,11 +1,11 @@
-"""SSH's rules once more, in plain NumPy and float64, one anchor after another.
+"""SSH once more, in plain NumPy and float64: the network, and its rules one anchor after another.
 
-Written from the paper and the official code's rules without a look at `ssh_tf`: inclusive corners
-(`width = x2 - x1 + 1`) and loops throughout. Shares nothing with the code under test.
+Follows the paper and the official code directly: inclusive corners (`width = x2 - x1 + 1`), class-
+major channels and loops throughout. Shares nothing with the code under test but the layers' names.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -159,3 +159,83 @@ def nms(boxes: Sequence[Box]) -> list[Box]:
         if box[4] > 0.05 and all(iou(box, better) <= 0.3 for better in kept):
             kept.append(box)
     return kept
+
+
+def forward(pixels: Array, weights: Mapping[str, Sequence[Array]]) -> dict[str, Array]:
+    """Runs the whole network on one image.
+
+    Args:
+        pixels: `[H, W, 3]` BGR minus the mean.
+        weights: Layer name -> kernel `[k, k, I, O]` and bias `[O]`.
+
+    Returns:
+        `m1_cls` `[h, w, 4]` and `m1_box` `[h, w, 8]`, and so on for m2 and m3.
+    """
+
+    def convolve(x: Array, name: str) -> Array:
+        kernel, bias = weights[name]
+        size = len(kernel)
+        padded = np.pad(x, [[size // 2] * 2, [size // 2] * 2, [0, 0]])
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(0, 1))
+        return np.tensordot(windows, kernel, ([3, 4, 2], [0, 1, 2])) + bias
+
+    def detect(x: Array, name: str) -> None:
+        reduced = _relu(convolve(x, f"{name}_context_reduce"))
+        seven = _relu(convolve(reduced, f"{name}_context_7x7_1"))
+        branches = [
+            convolve(x, f"{name}_conv3x3"),
+            convolve(reduced, f"{name}_context_5x5"),
+            convolve(seven, f"{name}_context_7x7_2"),
+        ]
+        joined = _relu(np.concatenate(branches, axis=-1))
+        for kind in ("cls", "box"):
+            outputs[f"{name}_{kind}"] = convolve(joined, f"{name}_{kind}")
+
+    outputs: dict[str, Array] = {}
+    x = pixels.astype(np.float64)
+    for block, convolutions in enumerate((2, 2, 3, 3, 3), start=1):
+        x = x if block == 1 else max_pool(x)
+        for i in range(1, convolutions + 1):
+            x = _relu(convolve(x, f"block{block}_conv{i}"))
+        if block == 4:
+            conv4_3 = x
+    fine = _relu(convolve(conv4_3, "fuse_conv4_reduce"))
+    coarse = deconvolve(_relu(convolve(x, "fuse_conv5_reduce")))
+    fused = fine + coarse[: fine.shape[0], : fine.shape[1]]
+    detect(_relu(convolve(fused, "fuse_conv")), "m1")
+    detect(x, "m2")
+    detect(max_pool(x), "m3")
+    return outputs
+
+
+def _relu(x: Array) -> Array:
+    return np.maximum(x, 0)
+
+
+def max_pool(x: Array) -> Array:
+    """Caffe's 2x2 pooling, stride 2: sizes round up, windows are cut at the border."""
+    height, width, _ = x.shape
+    return np.stack(
+        [
+            np.stack([x[i : i + 2, j : j + 2].max(axis=(0, 1)) for j in range(0, width, 2)])
+            for i in range(0, height, 2)
+        ]
+    )
+
+
+def deconvolve(x: Array) -> Array:
+    """Caffe's bilinear Deconvolution, kernel 4, stride 2, pad 1: each input adds its kernel.
+
+    Args:
+        x: `[h, w, C]`.
+
+    Returns:
+        `[2 h, 2 w, C]`.
+    """
+    kernel = np.outer([0.25, 0.75, 0.75, 0.25], [0.25, 0.75, 0.75, 0.25])[..., np.newaxis]
+    height, width, channels = x.shape
+    padded = np.zeros((2 * height + 2, 2 * width + 2, channels))  # 1 px more on every side
+    for i in range(height):
+        for j in range(width):
+            padded[2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += kernel * x[i, j]
+    return padded[1:-1, 1:-1]

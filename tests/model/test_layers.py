@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from ssh_tf.model.layers import CAFFE_MEANS, KERAS_MEANS, BilinearUpsample, MaskCanvas, Preprocess
+from tests import oracle
 
 
 def numpy(values: object) -> np.ndarray:
@@ -49,25 +50,6 @@ def test_mask_of_the_whole_canvas_changes_nothing(rng: np.random.Generator):
 # Upsampling
 
 
-def caffe_deconvolution(features: np.ndarray) -> np.ndarray:
-    """Caffe's Deconvolution, kernel 4, stride 2, pad 1: each input adds its kernel to the output.
-
-    Args:
-        features: `[h, w, C]`.
-
-    Returns:
-        `[2 h, 2 w, C]`.
-    """
-    kernel = np.outer([0.25, 0.75, 0.75, 0.25], [0.25, 0.75, 0.75, 0.25])[..., np.newaxis]
-    height, width, channels = features.shape
-    padded = np.zeros((2 * height + 2, 2 * width + 2, channels))  # 1 px more on every side
-    for row in range(height):
-        for column in range(width):
-            window = (slice(2 * row, 2 * row + 4), slice(2 * column, 2 * column + 4))
-            padded[window] += kernel * features[row, column]
-    return padded[1:-1, 1:-1]
-
-
 @pytest.mark.parametrize("height", [1, 2, 5, 8])
 @pytest.mark.parametrize("width", [1, 3, 7])
 @pytest.mark.parametrize("cropped", [(0, 0), (1, 0), (0, 1), (1, 1)])
@@ -80,7 +62,7 @@ def test_upsampling_is_caffe_s_deconvolution_cropped(
     found = numpy(BilinearUpsample()(features, like))
     assert found.shape == (2, rows, columns, 3)
     for image, upsampled in zip(features, found, strict=True):
-        expected = caffe_deconvolution(image)[:rows, :columns]
+        expected = oracle.deconvolve(image)[:rows, :columns]
         np.testing.assert_allclose(upsampled, expected, rtol=1e-6, atol=1e-6)
 
 
@@ -99,7 +81,7 @@ def test_upsampling_works_on_maps_of_unknown_size():
     assert model.output_shape == (None, None, None, 2)
     features = np.random.default_rng(0).normal(size=(1, 3, 2, 2)).astype(np.float32)
     found = model([features, np.zeros((1, 5, 4, 4), np.float32)])
-    np.testing.assert_allclose(numpy(found)[0], caffe_deconvolution(features[0])[:5], atol=1e-6)
+    np.testing.assert_allclose(numpy(found)[0], oracle.deconvolve(features[0])[:5], atol=1e-6)
 
 
 def test_upsampling_has_2048_fixed_weights_for_128_channels():

@@ -117,6 +117,19 @@ def test_paper_rules_can_be_chosen():
     assert counts == [2, 0]  # in cell (1, 2) and in the one above
 
 
+def test_padding_row_overlaps_nothing_not_even_anchors_beyond_the_border():
+    # As a face of one pixel at (-1, -1), padding would have an IoU of 1 / 256^2 with M3's anchors.
+    labels, _ = assign(
+        ops.zeros((1, 12)),
+        ops.convert_to_tensor(anchors_of(M3, 64, 96)),
+        ops.convert_to_tensor(np.int32([[64, 96]])),
+        ops.convert_to_tensor(np.float32([[[-1, -1, -1, -1]]])),
+        module=M3,
+        loss=LossConfig(negative_iou=1e-6),
+    )
+    assert numpy(labels).tolist() == [[NEGATIVE] * 12]
+
+
 # The layer
 
 

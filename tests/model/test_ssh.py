@@ -11,6 +11,7 @@ from ssh_tf.config import M1, M2, M3, ModelConfig, ModuleConfig
 from ssh_tf.geometry.anchors import grid_size
 from ssh_tf.model.caffe import KERAS_NAMES
 from ssh_tf.model.ssh import SSH
+from tests import oracle
 from tests.small import small_network
 
 HEADS = [f"m{m}_{kind}" for m in (1, 2, 3) for kind in ("logits", "deltas")]
@@ -158,6 +159,22 @@ def test_rows_are_cells_then_anchors_and_channels_class_major():
     outputs = run(network, np.zeros((32, 64, 3), np.float32), canvas=(32, 64))
     assert outputs["m3_logits"][0].tolist() == [[0, 2], [1, 3]] * 2
     assert outputs["m3_deltas"][0].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]] * 2
+
+
+@pytest.mark.parametrize("size", [(33, 50), (17, 90)])
+def test_outputs_agree_with_the_oracle(
+    network: SSH, size: tuple[int, int], rng: np.random.Generator
+):
+    image = random_image(rng, *size)
+    weights = {layer.name: layer.get_weights() for layer in network.layers}
+    expected = oracle.forward(image[..., ::-1] - np.array(network.means), weights)
+    outputs = run(network, image, canvas=size)
+    for name in ("m1", "m2", "m3"):
+        cells = expected[f"{name}_cls"].reshape(-1, 2, 2)  # class, anchor
+        logits = cells.transpose(0, 2, 1).reshape(1, -1, 2)
+        np.testing.assert_allclose(outputs[f"{name}_logits"], logits, rtol=1e-4, atol=1e-4)
+        deltas = expected[f"{name}_box"].reshape(1, -1, 4)
+        np.testing.assert_allclose(outputs[f"{name}_deltas"], deltas, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (97, 131)])
