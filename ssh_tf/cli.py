@@ -103,7 +103,7 @@ _Command = Callable[[str, Callable[[argparse.Namespace], None], str], _Flags]
 
 
 def _add_data_commands(command: _Command) -> None:
-    add = command("demo", _demo, "the whole path on generated data; about 10 minutes on 2 cores")
+    add = command("demo", _demo, "the whole path on generated data; about 12 minutes on 2 cores")
     add("--config", default="configs/demo.yaml", help="settings (default: %(default)s)")
     add("--set", action="append", default=[], metavar="a.b=c", help="override a setting")
     add("--out", default="demo", help="folder of everything it writes (default: %(default)s)")
