@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from ssh_tf import signature
@@ -49,24 +48,25 @@ def export_savedmodel(
     folder = output_folder(out)
     version = folder / str(_next_version(folder))
     temporary = folder / f".{version.name}.{os.getpid()}.tmp"
-    archive = keras.export.ExportArchive()
-    archive.track(network)
     config = config.model_copy(update={"max_detections": max_detections})
     detect = detection_function(network, config)
-    archive.add_endpoint(
-        signature.SERVING_DEFAULT,
-        lambda image_bytes: _batched(detect, decode, image_bytes, max_detections),
-        input_signature=[tf.TensorSpec([None], tf.string, name=signature.IMAGE_BYTES)],
-    )
-    archive.add_endpoint(
-        signature.IMAGE_TENSOR,
-        lambda image_tensor: _batched(detect, tf.identity, image_tensor, max_detections),
-        input_signature=[
-            tf.TensorSpec([None, None, None, 3], tf.uint8, name=signature.IMAGE_TENSOR)
-        ],
-    )
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=signature.IMAGE_BYTES)])
+    def from_bytes(image_bytes: Tensor) -> dict[str, Tensor]:
+        return _batched(detect, decode, image_bytes, max_detections)
+
+    pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name=signature.IMAGE_TENSOR)
+
+    @tf.function(input_signature=[pixels])
+    def from_pixels(image_tensor: Tensor) -> dict[str, Tensor]:
+        return _batched(detect, tf.identity, image_tensor, max_detections)
+
+    # Keras' ExportArchive would store every weight twice.
+    module = tf.Module()
+    module.weights = [variable.value for variable in network.variables]
+    signatures = {signature.SERVING_DEFAULT: from_bytes, signature.IMAGE_TENSOR: from_pixels}
     try:
-        archive.write_out(str(temporary), verbose=False)
+        tf.saved_model.save(module, str(temporary), signatures)
         temporary.rename(version)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
