@@ -107,7 +107,8 @@ MISTAKES = [
     ("evaluate --model stub --data_root W/wider --out W/new", "no split 'val'"),
     ("evaluate --model stub --data_root W/wider --out W/file", "Output folder W/file is not"),
     (
-        "evaluate --model stub --data_root W/wider --split train --ground_truth W/empty --out W/new",
+        "evaluate --model stub --data_root W/wider --split train --out W/new "
+        "--ground_truth W/empty",
         "wider_face_val.mat does not exist",
     ),
     ("score --detections W/absent --ground_truth W/gt.txt --out W/new", "W/absent does not exist"),
