@@ -5,9 +5,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from ssh_tf.config import Config, LossConfig, TrainConfig, load
+from ssh_tf.data.images import pyramid_scales, scaled_size
+from ssh_tf.geometry.proposals import propose
 from ssh_tf.geometry.targets import POSITIVE, label_anchors
 from ssh_tf.model.losses import box_loss
 from ssh_tf.model.ssh import SSH
@@ -25,7 +28,7 @@ def test_the_official_recipe_is_the_default_of_every_field():
     assert expected == OFFICIAL
 
 
-def test_the_paper_recipe_differs_in_five_fields():
+def test_the_paper_recipe_differs_in_seven_fields():
     differing = {
         (group, field)
         for group in ("model", "loss", "data", "train", "detect")
@@ -38,6 +41,8 @@ def test_the_paper_recipe_differs_in_five_fields():
         ("train", "frozen"),
         ("train", "images_per_update"),
         ("train", "decay_module_biases"),
+        ("detect", "exact_decode"),
+        ("detect", "pyramid_base_px"),
     }
 
 
@@ -111,6 +116,42 @@ def test_images_of_an_update_become_micro_batches():
     assert micro_batches(OFFICIAL.train, replicas=4) == 2  # Caffe's iter_size
     assert micro_batches(PAPER.train, replicas=4) == 1
     assert micro_batches(OFFICIAL.train, replicas=1) == 8
+
+
+@pytest.mark.parametrize(
+    ("config", "last"),
+    [
+        # The anchor [40, 40, 55, 55] itself, which the official code decodes 1 px too far.
+        pytest.param(OFFICIAL, 56.0, id="official"),
+        pytest.param(PAPER, 55.0, id="paper"),
+    ],
+)
+def test_deltas_of_zero_decode_to_the_corner(config: Config, last: float):
+    boxes, _ = propose(
+        ops.ones((1,)),
+        ops.zeros((1, 4)),
+        ops.convert_to_tensor([[40.0, 40.0, 56.0, 56.0]]),
+        size=(100, 100),
+        top_k=1,
+        exact_decode=config.detect.exact_decode,
+    )
+    np.testing.assert_array_equal(boxes, [[40, 40, last, last]])
+
+
+@pytest.mark.parametrize(
+    ("config", "shorter"),
+    # 576 x 1024: the official base is capped at 1200 px, so its short sides are below the nominal.
+    [
+        pytest.param(OFFICIAL, [422, 675, 1012, 1350], id="official"),
+        pytest.param(PAPER, [500, 800, 1200, 1600], id="paper"),
+    ],
+)
+def test_shorter_sides_of_the_pyramid(config: Config, shorter: list[int]):
+    size = tf.constant([576, 1024])
+    scales = pyramid_scales(
+        size, levels_px=(500, 800, 1200, 1600), base_px=config.detect.pyramid_base_px
+    )
+    assert [int(scaled_size(size, scale)[0]) for scale in scales] == shorter
 
 
 def test_bias_multiplier_follows_its_field():

@@ -25,6 +25,18 @@ def include_last_pixel(boxes: Tensor) -> Tensor:
     return boxes + ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0], dtype=boxes.dtype)
 
 
+def exclude_last_pixel(boxes: Tensor) -> Tensor:
+    """Turns half-open corners into inclusive ones: the inverse of `include_last_pixel`.
+
+    Args:
+        boxes: `[..., 4]` float32, half-open, px.
+
+    Returns:
+        `[..., 4]` float32, inclusive corners, px.
+    """
+    return boxes - ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0], dtype=boxes.dtype)
+
+
 def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
     """Computes the IoU of every box in one set with every box in another.
 

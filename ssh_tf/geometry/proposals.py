@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from ssh_tf.geometry.boxes import clip, decode
+from ssh_tf.geometry.boxes import clip, decode, exclude_last_pixel
 
 Tensor = Any
 
@@ -22,7 +22,13 @@ def face_probability(logits: Tensor) -> Tensor:
 
 
 def propose(
-    scores: Tensor, deltas: Tensor, anchors: Tensor, *, size: Tensor, top_k: int
+    scores: Tensor,
+    deltas: Tensor,
+    anchors: Tensor,
+    *,
+    size: Tensor,
+    top_k: int,
+    exact_decode: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Keeps a module's best boxes for one image. There is no NMS and no minimum size here.
 
@@ -32,6 +38,7 @@ def propose(
         anchors: `[N, 4]` float32, half-open, network px.
         size: `(height, width)` of the network input, px; boxes are clipped to it.
         top_k: Most boxes to keep.
+        exact_decode: See `DetectConfig.exact_decode`.
 
     Returns:
         `(boxes, scores)`: `[K, 4]` inclusive corners in network px and `[K]`, best first,
@@ -43,4 +50,6 @@ def propose(
     scores, index = scores[:count], index[:count]
     # Decoding only what is kept gives the same boxes as the official order: decode, clip, sort.
     boxes = decode(ops.take(deltas, index, axis=0), ops.take(anchors, index, axis=0))
+    if exact_decode:
+        boxes = exclude_last_pixel(boxes)
     return clip(boxes, size[0], size[1]), scores

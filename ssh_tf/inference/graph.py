@@ -8,7 +8,7 @@ import tensorflow as tf
 from ssh_tf.config import DetectConfig, ModuleConfig
 from ssh_tf.data.images import pyramid_scales, resize, single_scale
 from ssh_tf.geometry.anchors import anchor_grid, grid_size
-from ssh_tf.geometry.boxes import include_last_pixel
+from ssh_tf.geometry.boxes import exclude_last_pixel, include_last_pixel
 from ssh_tf.geometry.proposals import face_probability, propose
 from ssh_tf.model.ssh import SSH
 
@@ -47,7 +47,11 @@ def detection_function(network: SSH, config: DetectConfig) -> Callable[[Tensor],
         for scale, modules in levels(tf.shape(image)[:2], network.config.modules, config):
             pixels = resize(image, scale)
             found, score = module_proposals(
-                exact(pixels[tf.newaxis]), tf.shape(pixels)[:2], modules, top_k=config.top_k
+                exact(pixels[tf.newaxis]),
+                tf.shape(pixels)[:2],
+                modules,
+                top_k=config.top_k,
+                exact_decode=config.exact_decode,
             )
             boxes.append(found / tf.cast(scale, tf.float32))
             scores.append(score)
@@ -112,12 +116,17 @@ def joint_nms(boxes: Tensor, scores: Tensor, config: DetectConfig) -> Detections
     )
     count = result.valid_detections[0]
     kept = tf.reshape(result.nmsed_boxes[0, :count], [-1, 2, 2])
-    kept = tf.reshape(tf.reverse(kept, axis=[-1]), [-1, 4]) - tf.constant([0.0, 0.0, 1.0, 1.0])
-    return Detections(kept, result.nmsed_scores[0, :count])
+    kept = tf.reshape(tf.reverse(kept, axis=[-1]), [-1, 4])
+    return Detections(exclude_last_pixel(kept), result.nmsed_scores[0, :count])
 
 
 def module_proposals(
-    outputs: dict[str, Tensor], size: Tensor, modules: Sequence[ModuleConfig], *, top_k: int
+    outputs: dict[str, Tensor],
+    size: Tensor,
+    modules: Sequence[ModuleConfig],
+    *,
+    top_k: int,
+    exact_decode: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Joins the best boxes of every module: `[K, 4]` official corners, network px, and `[K]`."""
     boxes, scores = [], []
@@ -134,6 +143,7 @@ def module_proposals(
             anchors,
             size=size,
             top_k=top_k,
+            exact_decode=exact_decode,
         )
         boxes.append(best)
         scores.append(score)
