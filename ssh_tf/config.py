@@ -170,7 +170,7 @@ class DetectConfig(Settings):
     """Best boxes each module passes to the joint NMS (N_DETS_PER_MODULE)."""
     exact_decode: bool = False
     """Whether decoded corners are the inverse of the training targets. Official code: no, x2 and y2
-    come out 1 px further (`bbox_transform_inv` leaves out a -1); paper: standard R-CNN regression."""
+    come out 1 px further (`bbox_transform_inv` leaves out a -1). Paper: standard regression."""
     score_threshold: float = Field(default=0.05, ge=0, lt=1)
     """Boxes need a greater score to enter the NMS (`SSH/test.py` thresh)."""
     nms_iou: float = Field(default=0.3, gt=0, le=1)
