@@ -44,7 +44,7 @@ class Detector:
 
     @classmethod
     def load(cls, path: str | Path, **settings: Any) -> "Detector":
-        """Loads a detector from a run folder, a `.keras` file or a `.caffemodel`.
+        """Loads a detector from a run folder, a `.keras`, `.weights.h5` or `.caffemodel` file.
 
         Args:
             path: What to load.

@@ -220,9 +220,13 @@ def train(
 
 def _check_architecture(path: Path, config: Config) -> None:
     """Refuses to continue the run that `path` describes with another network."""
-    if path.exists() and load(path).model != config.model:
+    if not path.exists():
+        return
+    begun, wanted = load(path).model.model_dump(), config.model.model_dump()
+    differing = [f"model.{field}" for field in wanted if begun[field] != wanted[field]]
+    if differing:
         raise UserError(
-            f"{path.parent} holds a run of another architecture: `model` in {path} differs. "
+            f"{path.parent} holds a run of another architecture: {', '.join(differing)} differs. "
             "Name another --workdir, or use the settings it began with."
         )
 
