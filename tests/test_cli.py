@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from ssh_tf import cli
+from ssh_tf.cli import terminal
 from ssh_tf.data.builder import build_records
 from ssh_tf.data.wider import split_layout
 from ssh_tf.inference.detector import Detector
@@ -364,7 +365,7 @@ def test_progress_is_a_line_every_tenth_where_there_is_no_terminal(
     caplog: pytest.LogCaptureFixture,
 ):
     with caplog.at_level(logging.INFO, logger="ssh_tf"):
-        tick = cli._progress("records", 25)
+        tick = terminal.progress("records", 25)
         for _ in range(25):
             tick()
     counts = [message.split(",")[0] for message in caplog.messages]

@@ -1,0 +1,64 @@
+"""The command line: the only folder that parses flags, prints and exits.
+
+Each command imports what it needs when it runs, so that `--help` and errors come at once.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+# Before anything imports TensorFlow: its start-up notices would bury our own lines.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from ssh_tf.cli import data, demo, detect, evaluate, export, train
+from ssh_tf.cli.flags import Flags
+from ssh_tf.errors import UserError
+from ssh_tf.version import __version__
+
+_LOG = logging.getLogger("ssh_tf")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: Arguments without the program's name; by default those of the process.
+
+    Returns:
+        0 for success, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C.
+    """
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    _LOG.setLevel(logging.INFO)
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except UserError as error:
+        print(f"ssh-tf {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"ssh-tf {arguments.command}: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nssh-tf {arguments.command}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ssh-tf", description="SSH face detector: build records, train, evaluate, serve."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> Flags:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub.add_argument
+
+    for module in (demo, data, train, evaluate, detect, export):
+        module.add_commands(command)
+    return parser

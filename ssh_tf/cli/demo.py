@@ -1,0 +1,66 @@
+"""`ssh-tf demo`: the whole path on generated data."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssh_tf.cli.flags import Command
+from ssh_tf.cli.terminal import import_tensorflow, progress, training_progress
+from ssh_tf.config import load
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ssh_tf.demo import DemoResult
+
+# Faces that the demo's table shows; the best ones.
+TABLE_ROWS = 10
+
+
+def add_commands(command: Command) -> None:
+    """Declares the commands of this file."""
+    add = command("demo", _demo, "the whole path on generated data; about 12 minutes on 2 cores")
+    add("--config", default="configs/demo.yaml", help="settings (default: %(default)s)")
+    add("--set", action="append", default=[], metavar="a.b=c", help="override a setting")
+    add("--out", default="demo", help="folder of everything it writes (default: %(default)s)")
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    config = load(arguments.config, arguments.set)
+    import_tensorflow()
+    from ssh_tf.demo import run_demo
+
+    result = run_demo(
+        config,
+        arguments.out,
+        progress=progress,
+        on_step=training_progress(config.train.steps),
+    )
+    print(_demo_table(result))
+
+
+def _demo_table(result: "DemoResult") -> str:
+    seconds = [f"  {stage:10} {value:8.1f}" for stage, value in result.stages.items()]
+    rows = [
+        f"  {_row(*ours)}   {_row(*served)}"
+        for ours, served in zip(
+            zip(*result.detected, strict=True), zip(*result.served, strict=True), strict=True
+        )
+    ]
+    return "\n".join(
+        [
+            f"\nAverage precision on held-out images (IoU 0.5, all faces): {result.ap:.3f}",
+            f"Faces found with a score of at least 0.5: {result.found} of {result.faces}",
+            "\nStage         seconds",
+            *seconds,
+            f"\nFaces of {result.example} (x1 y1 x2 y2 score):",
+            f"  {'Python detector':34}   exported SavedModel",
+            *rows[:TABLE_ROWS],
+            f"\nPictures    {Path(result.pictures[0]).parent}",
+            f"SavedModel  {result.saved_model}",
+        ]
+    )
+
+
+def _row(box: "np.ndarray", score: float) -> str:
+    return " ".join(f"{x:6.1f}" for x in box) + f" {score:.4f}"
