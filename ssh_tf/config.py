@@ -179,6 +179,18 @@ class DetectConfig(Settings):
     """Most boxes returned for an image; by default all, like the official code."""
 
 
+# The scales that published results were made at: `wider.yml`, `wider_pyramid.yml`; FDDB and Pascal
+# Faces as the paper has them. AFW, which it leaves out, as Pascal Faces. `demo`: configs/demo.yaml.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "wider": {"shorter_px": 1200, "longer_px": 1600, "pyramid_px": ()},
+    "wider_pyramid": {"pyramid_px": (500, 800, 1200, 1600), "pyramid_base_px": (800, 1200)},
+    "fddb": {"shorter_px": 400, "longer_px": 800, "pyramid_px": ()},
+    "pascal": {"shorter_px": 400, "longer_px": 800, "pyramid_px": ()},
+    "afw": {"shorter_px": 400, "longer_px": 800, "pyramid_px": ()},
+    "demo": {"shorter_px": 128, "longer_px": 160, "pyramid_px": ()},
+}
+
+
 class Config(Settings):
     """One experiment."""
 

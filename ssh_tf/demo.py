@@ -22,6 +22,7 @@ from ssh_tf.geometry.boxes import pairwise_iou
 from ssh_tf.inference.detector import Detector, read_image
 from ssh_tf.inference.draw import draw_boxes, save_picture
 from ssh_tf.inference.graph import Detections
+from ssh_tf.model.weights import load_network
 from ssh_tf.progress import Progress
 from ssh_tf.serving.export import export_savedmodel
 from ssh_tf.training.trainer import Logs, train
@@ -96,7 +97,7 @@ def run_demo(
             build_records(wider, "train", records, shards=4, progress=progress)
     with _timed(stages, "train"):
         train(config, folder / "run", on_step=on_step)
-    detector = Detector.load(folder / "run")
+    detector = Detector(load_network(folder / "run"), config.detect)
     with _timed(stages, "evaluate"):
         curves = evaluate_wider(detector, wider, "val", folder / "evaluation", progress=progress)
     with _timed(stages, "pictures"):

@@ -15,8 +15,10 @@ import pytest
 
 from ssh_tf import cli
 from ssh_tf.cli import terminal
+from ssh_tf.config import PRESETS
 from ssh_tf.data.builder import build_records
 from ssh_tf.data.wider import split_layout
+from ssh_tf.evaluation.curves import RocCurve
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import Detections
 from tests.small import encode, picture, small_config, write_wider
@@ -118,8 +120,11 @@ MISTAKES = [
     ("score --detections W/empty --ground_truth W/gt.txt --out W/file", "W/file is not writable"),
     ("detect --model stub --out W/new W/absent.jpg", "W/absent.jpg does not exist"),
     ("detect --model stub --out W/new W/empty", "W/empty holds no image"),
-    ("detect --model stub --out W/new W/text.jpg", "text.jpg is not a whole JPEG or PNG image"),
-    ("detect --model stub --out W/new W/truncated.jpg", "truncated.jpg is not a whole JPEG"),
+    ("detect --model m --out o", "Name images, folders or videos, or else --camera"),
+    ("detect --model m --out o --camera 0 W/images", "Name images, folders or videos, or else"),
+    ("detect --model stub --out W/new W/absent.mp4", "absent.mp4 does not exist. Expected a video"),
+    ("detect --model m --out o --pyramid --shorter_px 9 W/images", "--pyramid has its own scales"),
+    ("evaluate --model m --dataset fddb --data_root d --out o", "fddb needs --ground_truth"),
     ("detect --model stub --out W/file W/images", "Output folder W/file is not writable"),
     ("detect --model stub --out W/images W/images", "would overwrite an image"),
     ("detect --model W/absent --out W/new W/images", "W/absent does not exist"),
@@ -127,7 +132,6 @@ MISTAKES = [
     ("detect --model W/empty --out W/new W/images", "W/empty has neither model.keras nor"),
     ("detect --model W/file --shorter_px 0 --out W/new W/images", "`detect.shorter_px`: Input"),
     ("export --model W/absent --out W/new", "W/absent does not exist"),
-    ("export --model stub --out W/new --max_detections 0", "--max_detections must be at least 1"),
     ("export --model stub --out W/file", "Output folder W/file is not writable"),
     ("convert --caffemodel W/absent --out W/new/a.keras", "W/absent does not exist"),
 ]
@@ -177,7 +181,9 @@ def test_a_truncated_jpeg_is_one_line_in_a_real_process_too(world: Path, tmp_pat
     assert (done.returncode, done.stdout) == (1, "")
     *progress, line = done.stderr.splitlines()
     assert line.startswith(f"ssh-tf records: {root}/WIDER_train/images/0--Parade/a.jpg is trunc")
-    assert all(re.fullmatch(r"\S+ records: \d of 4, \d+ s", other) for other in progress)
+    assert all(
+        re.fullmatch(r"\S+ records: \d of 4, \d+ s, \d+ s left", other) for other in progress
+    )
 
 
 def test_an_unknown_key_is_one_line_in_a_real_process_too(world: Path, tmp_path: Path):
@@ -204,7 +210,7 @@ def test_importing_the_command_line_does_not_import_tensorflow():
         "synth",
         "synth --images many --out o",
         "records --out o",
-        "detect --model m --out o",
+        "detect --model m",
         "score --dataset other --detections d --ground_truth g --out o",
         "train --config c --workdir w --epochs 3",
     ],
@@ -309,12 +315,55 @@ def test_evaluate_and_score_agree(world: Path, tmp_path: Path, capsys: pytest.Ca
     assert (again / "report.json").exists()
 
 
+def test_detect_reports_unreadable_images_and_does_the_others(
+    loads: list[tuple[Any, dict[str, Any]]],
+    world: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    del loads
+    images = f"{world}/text.jpg {world}/truncated.jpg {world}/images"
+    out = f"--out {tmp_path}/out --json {tmp_path}/faces.json --wider {tmp_path}/wider"
+    assert cli.main(f"detect --model m {out} {images}".split()) == 1
+    printed = capsys.readouterr()
+    assert printed.out == f"1 faces drawn in 1 pictures in {tmp_path}/out\n"
+    assert printed.err == "ssh-tf detect: 2 of 3 images can't be read, see above.\n"
+    entries = json.loads((tmp_path / "faces.json").read_text())
+    assert [sorted(entry) for entry in entries[:2]] == [["error", "image"]] * 2
+    assert [face["box"] for face in entries[2]["faces"]] == [[10, 12, 30, 36]]
+    written = {path.name: path.read_text().splitlines() for path in (tmp_path / "wider").iterdir()}
+    assert len(written) == 3
+    assert written["text.txt"][1] == "0"
+    assert "10 12 20 24 0.9 " in [line for lines in written.values() for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "preset"), [("wider", None), ("fddb", "fddb"), ("pascal", "pascal"), ("afw", "afw")]
+)
+def test_evaluate_runs_at_the_data_set_s_scale(
+    dataset: str,
+    preset: str | None,
+    loads: list[tuple[Any, dict[str, Any]]],
+    world: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    nothing = {"discrete": RocCurve(*np.zeros((3, 1)))} if dataset == "fddb" else {}
+    name = "pascal" if dataset == "afw" else dataset
+    monkeypatch.setattr(f"ssh_tf.evaluation.run.evaluate_{name}", lambda *_, **__: nothing)
+    line = f"evaluate --model m --dataset {dataset} --data_root d --ground_truth {world} --out o"
+    assert cli.main(line.split()) == 0
+    assert loads == [("m", dict(PRESETS[preset]) if preset else {})]
+
+
 @pytest.mark.parametrize(
     ("flags", "settings"),
     [
         ("", {}),
         ("--shorter_px 400 --longer_px 800", {"shorter_px": 400, "longer_px": 800}),
-        ("--pyramid", {"pyramid_px": (500, 800, 1200, 1600)}),
+        ("--pyramid", PRESETS["wider_pyramid"]),
+        ("--preset fddb", {"shorter_px": 400, "longer_px": 800, "pyramid_px": ()}),
+        ("--preset fddb --longer_px 900", {**PRESETS["fddb"], "longer_px": 900}),
+        ("--score_threshold 0.2 --top_k 9", {"score_threshold": 0.2, "top_k": 9}),
     ],
 )
 def test_model_flags_reach_the_detector(
@@ -329,9 +378,10 @@ def test_model_flags_reach_the_detector(
     assert loads == [("m", settings)]
 
 
-@pytest.mark.usefixtures("loads")
 def test_export_passes_model_and_rows_and_prints_the_version(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    loads: list[tuple[Any, dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     calls = []
 
@@ -341,7 +391,8 @@ def test_export_passes_model_and_rows_and_prints_the_version(
 
     monkeypatch.setattr("ssh_tf.serving.export.export_savedmodel", export)
     assert cli.main(["export", "--model", "m", "--out", "models", "--max_detections", "9"]) == 0
-    assert calls == [((Stub.network, Stub.config, "models"), {"max_detections": 9})]
+    assert calls == [((Stub.network, Stub.config, "models"), {"max_detections": 750})]
+    assert loads == [("m", {"max_detections": 9})]
     assert capsys.readouterr().out == "Exported models/3\n"
 
 

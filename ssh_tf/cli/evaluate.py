@@ -5,78 +5,98 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssh_tf.cli.flags import Command, add_model, load_detector
+from ssh_tf.cli.flags import Command, Flags, add_model, load_detector
 from ssh_tf.cli.terminal import import_tensorflow, progress
 from ssh_tf.errors import UserError
 
 if TYPE_CHECKING:
-    from ssh_tf.evaluation.curves import Curve
+    from ssh_tf.evaluation.curves import Curve, RocCurve
+
+
+DATASETS = ("wider", "fddb", "pascal", "afw")
 
 
 def add_commands(command: Command) -> None:
     """Declares the commands of this file."""
-    add = command("evaluate", _evaluate, "detect all images of a split, then score")
+    add = command("evaluate", _evaluate, "detect all images of a data set, then score")
     add_model(add)
-    add("--dataset", choices=["wider"], default="wider")
-    add("--data_root", required=True, help="folder in WIDER's layout")
-    add("--split", default="val")
-    add("--ground_truth", type=Path, help="folder with wider_{face,easy,medium,hard}_val.mat")
+    add("--dataset", choices=DATASETS, default="wider")
+    add(
+        "--data_root",
+        required=True,
+        help="WIDER: folder in its layout; FDDB: originalPics; Pascal Faces, AFW: the images",
+    )
+    add("--split", default="val", help="of WIDER (default: %(default)s)")
+    _add_ground_truth(add, required=False)
     add("--out", required=True)
 
     add = command("score", _score, "score result files that exist")
-    add("--dataset", choices=["wider", "fddb", "pascal", "afw"], default="wider")
+    add("--dataset", choices=DATASETS, default="wider")
     add("--detections", required=True, help="folder of WIDER result files, or the set's own file")
-    add(
-        "--ground_truth",
-        type=Path,
-        required=True,
-        help="WIDER: folder of .mat files, or a bbx_gt.txt; FDDB: folder of the fold lists; "
-        "Pascal and AFW: face-eval's .mat",
-    )
+    _add_ground_truth(add, required=True)
     add("--images", help="FDDB: folder of the images, or a text file of their sizes")
-    add("--published", type=Path, help="folder of wider_pr_info_*.mat curves to draw beside")
     add("--out", required=True)
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
-    import_tensorflow()
-    from ssh_tf.evaluation.run import evaluate_wider
-
-    detector = load_detector(arguments)
-    curves = evaluate_wider(
-        detector,
-        arguments.data_root,
-        arguments.split,
-        arguments.out,
-        ground_truth=arguments.ground_truth,
-        progress=progress,
+def _add_ground_truth(add: Flags, *, required: bool) -> None:
+    add(
+        "--ground_truth",
+        type=Path,
+        required=required,
+        help="WIDER: folder of .mat files, or a bbx_gt.txt (evaluate: by default all annotated "
+        "faces); FDDB: folder of the fold lists; Pascal Faces and AFW: face-eval's .mat",
     )
-    _print_ap(curves, arguments.out)
+    add(
+        "--published",
+        type=Path,
+        help="folder of curves to draw beside. WIDER: wider_pr_info_*.mat; FDDB: *DiscROC.txt and "
+        "*ContROC.txt; Pascal Faces and AFW: other detectors' results in face-eval's format",
+    )
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    dataset, truth, out = arguments.dataset, arguments.ground_truth, arguments.out
+    if dataset != "wider" and truth is None:
+        raise UserError(f"--dataset {dataset} needs --ground_truth; see `ssh-tf evaluate --help`.")
+    import_tensorflow()
+    from ssh_tf.evaluation import run
+
+    # A run's own scale is WIDER's.
+    detector = load_detector(arguments, preset=None if dataset == "wider" else dataset)
+    root, shown = arguments.data_root, {"published": arguments.published, "progress": progress}
+    if dataset == "wider":
+        split = arguments.split
+        found = run.evaluate_wider(detector, root, split, out, ground_truth=truth, **shown)
+        _print_ap(found, out)
+    elif dataset == "fddb":
+        _print_roc(run.evaluate_fddb(detector, root, truth, out, **shown), out)
+    else:
+        _print_ap(run.evaluate_pascal(dataset, detector, root, truth, out, **shown), out)
 
 
 def _score(arguments: argparse.Namespace) -> None:
     from ssh_tf.evaluation import score
 
+    detections, truth, out = arguments.detections, arguments.ground_truth, arguments.out
+    published = arguments.published
     if arguments.dataset == "fddb":
         if arguments.images is None:
             raise UserError("--dataset fddb needs --images: the images' folder or a list of sizes.")
-        curves = score.score_fddb(
-            arguments.detections, arguments.ground_truth, arguments.images, arguments.out
-        )
-        for name, curve in curves.items():
-            rate = curve.true_positive_rate.max()
-            print(f"{name:10} true positive rate {rate:.4f} at the end of the curve")
-        print(f"Report and curves in {arguments.out}")
-        return
-    if arguments.dataset == "wider":
-        truth = score.wider_truth(arguments.ground_truth)
-        published = arguments.published
-        found = score.score_wider(arguments.detections, truth, arguments.out, published=published)
+        rocs = score.score_fddb(detections, truth, arguments.images, out, published=published)
+        _print_roc(rocs, out)
+    elif arguments.dataset == "wider":
+        faces = score.wider_truth(truth)
+        _print_ap(score.score_wider(detections, faces, out, published=published), out)
     else:
-        found = score.score_pascal(
-            arguments.dataset, arguments.detections, arguments.ground_truth, arguments.out
-        )
-    _print_ap(found, arguments.out)
+        found = score.score_pascal(arguments.dataset, detections, truth, out, published=published)
+        _print_ap(found, out)
+
+
+def _print_roc(curves: "Mapping[str, RocCurve]", out: str) -> None:
+    for name, curve in curves.items():
+        rate = curve.true_positive_rate.max()
+        print(f"{name:10} true positive rate {rate:.4f} at the end of the curve")
+    print(f"Report and curves in {out}")
 
 
 def _print_ap(curves: "Mapping[str, Curve]", out: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ssh_tf.cli.flags import Command, add_model, load_detector
 from ssh_tf.cli.terminal import import_tensorflow
+from ssh_tf.errors import UserError
 from ssh_tf.files import output_folder
 
 
@@ -17,7 +18,6 @@ def add_commands(command: Command) -> None:
     add = command("export", _export, "write a SavedModel for TensorFlow Serving")
     add_model(add)
     add("--out", default="export/models/ssh", help="folder of versions (default: %(default)s)")
-    add("--max_detections", type=int, default=750, help="rows of the outputs")
 
 
 def _convert(arguments: argparse.Namespace) -> None:
@@ -31,10 +31,14 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     import_tensorflow()
-    from ssh_tf.serving.export import export_savedmodel
+    from ssh_tf.inference.detector import ExportedDetector
+    from ssh_tf.serving.export import DEFAULT_ROWS, export_savedmodel
 
     detector = load_detector(arguments)
+    if isinstance(detector, ExportedDetector):
+        raise UserError(f"{arguments.model} is a SavedModel already. Name the network itself.")
+    rows = detector.config.max_detections or DEFAULT_ROWS
     version = export_savedmodel(
-        detector.network, detector.config, arguments.out, max_detections=arguments.max_detections
+        detector.network, detector.config, arguments.out, max_detections=rows
     )
     print(f"Exported {version}")

@@ -4,33 +4,48 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ssh_tf.config import PRESETS
+from ssh_tf.errors import UserError
+
 if TYPE_CHECKING:
-    from ssh_tf.inference.detector import Detector
+    from ssh_tf.inference.detector import Detector, ExportedDetector
 
 Flags = Callable[..., argparse.Action]
 Command = Callable[[str, Callable[[argparse.Namespace], None], str], Flags]
 
-# `wider_pyramid.yml` SCALES.
-OFFICIAL_PYRAMID_PX = (500, 800, 1200, 1600)
+# Flags of `add_model` that are fields of `DetectConfig`.
+_SETTINGS = ("shorter_px", "longer_px", "score_threshold", "top_k", "max_detections")
 
 
 def add_model(add: Flags) -> None:
-    """Declares the flags that name a model and the scale it runs at."""
-    add("--model", required=True, help="a run folder, a .keras, .weights.h5 or .caffemodel")
+    """Declares the flags that name a model, the scale it runs at and which boxes it keeps."""
+    add("--model", required=True, help="run folder, .keras, .weights.h5, .caffemodel or SavedModel")
+    add("--preset", choices=list(PRESETS), help="scale of a data set's published results")
+    add("--pyramid", action="store_true", help="the official image pyramid: preset wider_pyramid")
     add("--shorter_px", type=int, help="scale of the shorter side (default: the run's, or 1200)")
     add("--longer_px", type=int, help="limit of the longer side (default: the run's, or 1600)")
-    add("--pyramid", action="store_true", help="the official image pyramid instead of one scale")
+    add("--score_threshold", type=float, help="boxes need a greater score (default: 0.05)")
+    add("--top_k", type=int, help="best boxes that each module keeps before NMS (default: 1000)")
+    add("--max_detections", type=int, help="most faces of an image (default: all; export: 750)")
 
 
-def load_detector(arguments: argparse.Namespace) -> "Detector":
-    """Returns the detector that those flags describe."""
+def load_detector(
+    arguments: argparse.Namespace, *, preset: str | None = None
+) -> "Detector | ExportedDetector":
+    """Returns the detector that those flags describe.
+
+    Args:
+        arguments: Parsed flags of `add_model`.
+        preset: Used where neither `--preset` nor `--pyramid` is given.
+
+    Raises:
+        UserError: If flags contradict each other or the model can't be loaded.
+    """
     from ssh_tf.inference.detector import Detector
 
-    settings = {
-        key: getattr(arguments, key)
-        for key in ("shorter_px", "longer_px")
-        if getattr(arguments, key) is not None
-    }
-    if arguments.pyramid:
-        settings["pyramid_px"] = OFFICIAL_PYRAMID_PX
-    return Detector.load(arguments.model, **settings)
+    given = {key: getattr(arguments, key) for key in _SETTINGS}
+    settings = {key: value for key, value in given.items() if value is not None}
+    if arguments.pyramid and {"shorter_px", "longer_px"} & set(settings):
+        raise UserError("--pyramid has its own scales. Leave --shorter_px and --longer_px away.")
+    name = "wider_pyramid" if arguments.pyramid else arguments.preset or preset
+    return Detector.load(arguments.model, **{**PRESETS.get(name or "", {}), **settings})

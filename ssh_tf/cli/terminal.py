@@ -30,13 +30,16 @@ def import_tensorflow() -> None:
 
 
 def progress(stage: str, total: int) -> Callable[[], None]:
-    """A progress bar on a terminal, a line every tenth of the work otherwise."""
+    """A progress bar on a terminal, a line every tenth of the work otherwise.
+
+    `total` 0 stands for work of unknown length, which gets a line every hundred items.
+    """
     if sys.stderr.isatty():
-        bar = tqdm(total=total, desc=stage, unit="img")
+        bar = tqdm(total=total or None, desc=stage, unit="img")
 
         def tick() -> None:
             bar.update()
-            if bar.n >= total:
+            if bar.n == total:
                 bar.close()
 
         return tick
@@ -45,8 +48,12 @@ def progress(stage: str, total: int) -> Callable[[], None]:
     def line() -> None:
         nonlocal done
         done += 1
-        if done * 10 // total > (done - 1) * 10 // total:
-            _LOG.info("%s: %d of %d, %.0f s", stage, done, total, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        if not total and done % 100 == 0:
+            _LOG.info("%s: %d, %.0f s", stage, done, seconds)
+        elif total and done * 10 // total > (done - 1) * 10 // total:
+            left = seconds / done * (total - done)
+            _LOG.info("%s: %d of %d, %.0f s, %.0f s left", stage, done, total, seconds, left)
 
     return line
 

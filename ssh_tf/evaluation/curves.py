@@ -3,6 +3,7 @@
 Also reads published precision-recall curves. Must not import TensorFlow.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from ssh_tf.errors import UserError
+from ssh_tf.evaluation.detections import content_lines, parse_row
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HDF5_OFFSET = 512  # MATLAB's own header comes first
@@ -87,6 +89,27 @@ def load_published(path: Path) -> tuple[str, Curve]:
             " Take it from WIDER FACE's evaluation tool, or leave it out."
         ) from error
     return name, Curve(voc_ap(recall, precision), precision, recall)
+
+
+def load_roc(path: Path) -> RocCurve:
+    """Reads a curve that FDDB's official program wrote.
+
+    Args:
+        path: Rows `true_positive_rate false_positives`, with or without a threshold after them,
+            from the most false positives to the fewest.
+
+    Returns:
+        The curve, from the fewest to the most. Thresholds not in the file are NaN.
+
+    Raises:
+        UserError: If a row is malformed; the message starts with `file:line`.
+    """
+    rows = []
+    for number, line in content_lines(path):
+        rate, positives = parse_row(path, number, line, ("true_positive_rate", "false_positives"))
+        rows.append((positives, rate, *map(float, line.split()[2:3])))
+    table = np.array([(*row, math.nan)[:3] for row in rows]).reshape(-1, 3)[::-1]
+    return RocCurve(*table.T)
 
 
 def _is_hdf5(path: Path) -> bool:

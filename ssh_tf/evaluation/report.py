@@ -6,15 +6,16 @@ Draws with Matplotlib's objects, without its global state. Must not import Tenso
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ssh_tf.errors import UserError
-from ssh_tf.evaluation.curves import Curve, RocCurve, load_published
+from ssh_tf.evaluation.curves import Curve, RocCurve, load_published, load_roc
 from ssh_tf.files import atomic_path, existing_folder, write_text
 
 THIS_RUN = "this run"
@@ -60,12 +61,14 @@ class Summary:
         images: Images that were scored, those without detections included.
         detections: Boxes that were scored.
         seconds: Time the evaluation took, s.
+        unreadable: Names of the images that could not be read; their faces count as missed.
     """
 
     dataset: str
     images: int
     detections: int
     seconds: float
+    unreadable: list[str] = field(default_factory=list)
 
 
 def write_report(
@@ -74,6 +77,7 @@ def write_report(
     curves: Mapping[str, Curve],
     *,
     published: Path | None = None,
+    others: Mapping[str, Mapping[str, Curve]] | None = None,
 ) -> None:
     """Writes `report.json`, `report.md`, `pr_<setting>.png` and `pr_<setting>.pdf`.
 
@@ -83,11 +87,12 @@ def write_report(
         curves: Setting to its curve. A NaN average precision becomes `null`.
         published: Folder with published curves, `wider_pr_info_<method>_<setting>.mat`, to draw
             with ours.
+        others: Further curves to draw with ours: setting to method to curve.
 
     Raises:
         UserError: If `published` has no curve of any of the settings, or a damaged one.
     """
-    others = _published_curves(published, curves) if published else {}
+    others = _published_curves(published, curves) if published else others or {}
     for setting, curve in curves.items():
         figure = _precision_recall_figure(setting, curve, others.get(setting, {}))
         _save(figure, folder / f"pr_{setting}")
@@ -97,16 +102,28 @@ def write_report(
     _write_json(folder, summary, {"ap": finite})
 
 
-def write_roc_report(folder: Path, summary: Summary, curves: Mapping[str, RocCurve]) -> None:
+def write_roc_report(
+    folder: Path,
+    summary: Summary,
+    curves: Mapping[str, RocCurve],
+    *,
+    published: Path | None = None,
+) -> None:
     """Writes `report.json`, `report.md`, `roc_<name>.png` and `roc_<name>.pdf`.
 
     Args:
         folder: Existing folder to write into; `report.json` comes last.
         summary: What was evaluated.
         curves: `discrete` and `continuous` to their curves.
+        published: Folder of the official program's curves, `<method>DiscROC.txt` and
+            `<method>ContROC.txt`, to draw with ours.
+
+    Raises:
+        UserError: If `published` has no such curve, or a malformed one.
     """
     for name, curve in curves.items():
-        _save(_roc_figure(name, curve), folder / f"roc_{name}")
+        others = _published_rocs(published, name) if published else {}
+        _save(_roc_figure(name, curve, others), folder / f"roc_{name}")
     write_text(folder / "report.md", _markdown(summary, _roc_section(curves)))
     points = {
         name: {
@@ -136,6 +153,16 @@ def _published_curves(folder: Path, settings: Iterable[str]) -> dict[str, dict[s
     return found
 
 
+def _published_rocs(folder: Path, name: str) -> dict[str, RocCurve]:
+    """Returns method to curve."""
+    suffix = {"discrete": "DiscROC.txt", "continuous": "ContROC.txt"}[name]
+    what = f"the official program's curves, <method>{suffix}"
+    files = sorted(existing_folder(folder, what).glob(f"*{suffix}"))
+    if not files:
+        raise UserError(f"{folder} has no {what}.")
+    return {file.name.removesuffix(suffix).strip("_-") or suffix: load_roc(file) for file in files}
+
+
 def _write_json(folder: Path, summary: Summary, results: Mapping[str, Any]) -> None:
     report = {**asdict(summary), **results}
     write_text(folder / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
@@ -145,8 +172,15 @@ def _markdown(summary: Summary, section: str) -> str:
     return (
         f"# {summary.dataset}: evaluation\n\n"
         f"{summary.images:,} images, {summary.detections:,} detections, "
-        f"{summary.seconds:,.1f} s.\n\n{section}"
+        f"{summary.seconds:,.1f} s.\n\n{section}{_unreadable_section(summary.unreadable)}"
     )
+
+
+def _unreadable_section(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    listed = "".join(f"- {name}\n" for name in names)
+    return f"\n{len(names):,} images could not be read. Their faces count as missed:\n\n{listed}"
 
 
 def _ap_section(summary: Summary, ap: Mapping[str, float]) -> str:
@@ -190,41 +224,49 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _precision_recall_figure(setting: str, curve: Curve, others: Mapping[str, Curve]) -> Figure:
     figure, axes = _empty_figure("Recall", "Precision", f"Precision-recall, {setting}")
-    handles = {}
-    # In the files' order, so that a method has the same colour in every setting.
-    for index, (method, other) in enumerate(others.items()):
-        colour = _OTHER_COLOURS[index % len(_OTHER_COLOURS)]
-        style = ("-", "--", ":")[index // len(_OTHER_COLOURS) % 3]
-        (line,) = axes.plot(other.recall, other.precision, style, color=colour, linewidth=1.3)
-        handles[method] = (other.ap, line)
-    (line,) = axes.plot(curve.recall, curve.precision, color=_COLOUR, linewidth=2.4)
-    handles[THIS_RUN] = (curve.ap, line)
-    order = sorted(handles.items(), key=lambda item: -item[1][0])
-    axes.legend(
-        [line for _, (_, line) in order],
-        [f"{method}, AP {_percent(ap)}" for method, (ap, _) in order],
-        loc="lower left",
-        frameon=False,
-    )
+    lines = {
+        f"{method}, AP {_percent(other.ap)}": (other.ap, other.recall, other.precision)
+        for method, other in {**others, THIS_RUN: curve}.items()
+    }
+    _plot(axes, lines, legend="lower left")
     axes.set_xlim(0, 1)
-    axes.set_ylim(0, _TOP)
     return figure
 
 
-def _roc_figure(name: str, curve: RocCurve) -> Figure:
+def _roc_figure(name: str, curve: RocCurve, others: Mapping[str, RocCurve]) -> Figure:
     figure, axes = _empty_figure("False positives", "True positive rate", f"FDDB, {name} score")
-    label = f"{THIS_RUN}, {_percent(_rate_at(curve, 1000))} at 1,000 false positives"
-    axes.plot(
-        curve.false_positives,
-        curve.true_positive_rate,
-        color=_COLOUR,
-        linewidth=2.4,
-        label=label,
-    )
-    axes.legend(loc="lower right", frameon=False)
+    lines = {}
+    for method, other in {**others, THIS_RUN: curve}.items():
+        rate = _rate_at(other, 1000)
+        label = f"{method}, {_percent(rate)} at 1,000 false positives"
+        lines[label] = (rate, other.false_positives, other.true_positive_rate)
+    _plot(axes, lines, legend="lower right")
     axes.set_xlim(0, _SHOWN_FALSE_POSITIVES[-1])
-    axes.set_ylim(0, _TOP)
     return figure
+
+
+def _plot(
+    axes: Axes, lines: Mapping[str, tuple[float, np.ndarray, np.ndarray]], *, legend: str
+) -> None:
+    """Draws curves, ours last and thick; the legend has the best first.
+
+    Args:
+        axes: Where to draw.
+        lines: Label to merit, x and y, in the files' order, so that a method has the same colour in
+            every figure.
+        legend: Its corner.
+    """
+    handles = []
+    for index, (label, (merit, x, y)) in enumerate(lines.items()):
+        ours = index == len(lines) - 1
+        colour = _COLOUR if ours else _OTHER_COLOURS[index % len(_OTHER_COLOURS)]
+        style = "-" if ours else ("-", "--", ":")[index // len(_OTHER_COLOURS) % 3]
+        width = 2.4 if ours else 1.3
+        (line,) = axes.plot(x, y, style, color=colour, linewidth=width, label=label)
+        handles.append((merit, line))
+    order = [line for _, line in sorted(handles, key=lambda item: -item[0])]
+    axes.legend(handles=order, loc=legend, frameon=False)
+    axes.set_ylim(0, _TOP)
 
 
 def _empty_figure(x_label: str, y_label: str, title: str) -> tuple[Figure, Axes]:

@@ -1,70 +1,92 @@
-"""Detects all images of a WIDER split into result files and scores them."""
+"""Detects all images of a data set into result files and scores them."""
 
 import logging
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
-from ssh_tf.data.wider import WiderImage, find_split, read_annotations
+import numpy as np
+
+from ssh_tf.data.wider import find_split, read_annotations
 from ssh_tf.errors import UserError
-from ssh_tf.evaluation.curves import Curve
-from ssh_tf.evaluation.detections import image_key, write_wider
-from ssh_tf.evaluation.score import score_wider, wider_truth
+from ssh_tf.evaluation import fddb, pascal
+from ssh_tf.evaluation.curves import Curve, RocCurve
+from ssh_tf.evaluation.detections import image_key, write_boxes, write_wider
+from ssh_tf.evaluation.score import score_fddb, score_pascal, score_wider, wider_truth
 from ssh_tf.evaluation.wider import all_faces, subset
-from ssh_tf.files import output_folder, write_text
-from ssh_tf.inference.detector import Detector, read_image
+from ssh_tf.files import existing_folder, output_folder, write_text
+from ssh_tf.inference.detector import find_images, read_image
+from ssh_tf.inference.graph import Detections
 from ssh_tf.progress import Progress, silent
 
 _LOG = logging.getLogger(__name__)
 
 
-def detect_split(
-    detector: Detector,
-    wider_root: str | Path,
-    split: str,
+class Evaluated(Protocol):
+    """What can be evaluated: a `Detector` or an `ExportedDetector`."""
+
+    def detect(self, image: np.ndarray) -> Detections:
+        """Finds the faces of `[H, W, 3]` uint8 RGB."""
+
+    def fingerprint(self) -> str:
+        """Returns one line that another network or another setting would change."""
+
+
+def detect_images(
+    detector: Evaluated,
+    images: Mapping[str, Path],
     out: str | Path,
     *,
+    whole_pixels: bool,
     progress: Progress = silent,
-) -> None:
-    """Writes one result file per image of a split; images that have one already are passed over.
+) -> list[str]:
+    """Writes one result file per image; images that have one already are passed over.
 
     An image that can't be read is reported and has no result: its faces count as missed.
 
     Args:
         detector: What to evaluate.
-        wider_root: Folder in WIDER's layout.
-        split: `val`, ...
-        out: Folder of result files, one folder per event.
+        images: Name to file. The names decide those of the result files, see `image_key`.
+        out: Folder of result files.
+        whole_pixels: Whether corners are truncated, as the official code does for WIDER.
         progress: See `ssh_tf.progress`.
 
+    Returns:
+        Names of the images that can't be read.
+
     Raises:
-        UserError: If the split is not there, or `out` is not writable.
+        UserError: If `out` is not writable or holds another detector's results, or two images would
+            share a result file.
     """
-    source = find_split(Path(wider_root), split)
     folder = output_folder(out)
     _claim(folder, detector)
-    images = read_annotations(source.annotations)
     _refuse_equal_keys(images)
+    write = write_wider if whole_pixels else write_boxes
     tick = progress("evaluate", len(images))
-    for image in images:
-        if not (folder / f"{image_key(image.name)}.txt").exists():
+    unreadable = []
+    for name, path in images.items():
+        if not (folder / f"{image_key(name)}.txt").exists():
             try:
-                found = detector.detect(read_image(source.images_dir / image.name))
-                write_wider(folder, image.name, found.boxes, found.scores)
+                found = detector.detect(read_image(path))
+                write(folder, name, found.boxes, found.scores)
             except UserError as error:
                 _LOG.warning("%s It counts as an image in which nothing was found.", error)
+                unreadable.append(name)
         tick()
+    return unreadable
 
 
-def _refuse_equal_keys(images: list[WiderImage]) -> None:
+def _refuse_equal_keys(names: Iterable[str]) -> None:
     """Refuses two images that would share a result file, such as a.jpg and a.png."""
-    names: dict[str, str] = {}
-    for image in images:
-        other = names.setdefault(image_key(image.name), image.name)
-        if other != image.name:
-            raise UserError(f"{other} and {image.name} would share a result file. Rename one.")
+    firsts: dict[str, str] = {}
+    for name in names:
+        other = firsts.setdefault(image_key(name), name)
+        if other != name:
+            raise UserError(f"{other} and {name} would share a result file. Rename one.")
 
 
-def _claim(folder: Path, detector: Detector) -> None:
+def _claim(folder: Path, detector: Evaluated) -> None:
     """Notes whose results a folder holds, or checks that they are this detector's."""
     path, origin = folder / "detector.json", detector.fingerprint() + "\n"
     if path.exists() and path.read_text(encoding="utf-8") != origin:
@@ -75,12 +97,13 @@ def _claim(folder: Path, detector: Detector) -> None:
 
 
 def evaluate_wider(
-    detector: Detector,
+    detector: Evaluated,
     wider_root: str | Path,
     split: str,
     out: str | Path,
     *,
     ground_truth: Path | None = None,
+    published: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, Curve]:
     """Detects a split, scores it and writes `out/detections` and the report.
@@ -91,6 +114,7 @@ def evaluate_wider(
         split: `val`, ...
         out: Folder to write into.
         ground_truth: Folder of the official `.mat` files; by default all annotated faces count.
+        published: See `score_wider`.
         progress: See `ssh_tf.progress`.
 
     Returns:
@@ -101,10 +125,103 @@ def evaluate_wider(
     """
     started = time.monotonic()
     detections = output_folder(out) / "detections"
-    images = read_annotations(find_split(Path(wider_root), split).annotations)
+    source = find_split(Path(wider_root), split)
+    entries = read_annotations(source.annotations)
     if ground_truth is None:
-        truth = all_faces(images)
+        truth = all_faces(entries)
     else:
-        truth = subset(wider_truth(ground_truth), [image.name for image in images])
-    detect_split(detector, wider_root, split, detections, progress=progress)
-    return score_wider(detections, truth, out, started=started)
+        truth = subset(wider_truth(ground_truth), [entry.name for entry in entries])
+    _refuse_equal_keys(entry.name for entry in entries)
+    images = {entry.name: source.images_dir / entry.name for entry in entries}
+    unreadable = detect_images(detector, images, detections, whole_pixels=True, progress=progress)
+    return score_wider(
+        detections, truth, out, published=published, unreadable=unreadable, started=started
+    )
+
+
+def evaluate_fddb(
+    detector: Evaluated,
+    images: str | Path,
+    folds: str | Path,
+    out: str | Path,
+    *,
+    published: Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, RocCurve]:
+    """Detects FDDB's ten folds, scores them and writes `out/detections` and the report.
+
+    Args:
+        detector: What to evaluate.
+        images: FDDB's `originalPics`, with `2002/07/19/big/img_18.jpg`, ...
+        folds: Folder of `FDDB-fold-NN-ellipseList.txt`.
+        out: Folder to write into.
+        published: See `score_fddb`.
+        progress: See `ssh_tf.progress`.
+
+    Returns:
+        The `discrete` and the `continuous` curve.
+
+    Raises:
+        UserError: If the folds can't be read, or `out` is not writable.
+    """
+    started = time.monotonic()
+    detections = output_folder(out) / "detections"
+    root = existing_folder(images, "FDDB's images, 2002/07/19/big/img_18.jpg, ...")
+    files = {name: root / f"{name}.jpg" for name in fddb.read_ellipses(Path(folds))}
+    unreadable = detect_images(detector, files, detections, whole_pixels=False, progress=progress)
+    return score_fddb(
+        detections,
+        folds,
+        images,
+        out,
+        published=published,
+        unreadable=unreadable,
+        started=started,
+    )
+
+
+def evaluate_pascal(
+    dataset: str,
+    detector: Evaluated,
+    images: str | Path,
+    annotations: str | Path,
+    out: str | Path,
+    *,
+    published: Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, Curve]:
+    """Detects Pascal Faces or AFW, scores them and writes `out/detections` and the report.
+
+    Args:
+        dataset: `pascal` or `afw`.
+        detector: What to evaluate.
+        images: Folder of the images, in depth.
+        annotations: face-eval's `.mat`, or the same as `.csv`. Its images are those detected.
+        out: Folder to write into.
+        published: See `score_pascal`.
+        progress: See `ssh_tf.progress`.
+
+    Returns:
+        The curve, under the data set's name.
+
+    Raises:
+        UserError: If the annotations can't be read, or `out` is not writable.
+    """
+    started = time.monotonic()
+    detections = output_folder(out) / "detections"
+    root = existing_folder(images, "the data set's images")
+    there = {pascal.image_key(path.name): path for path, _ in find_images([str(root)])}
+    files = {
+        key: there.get(key, root / f"{key}.jpg")
+        for key in pascal.load_annotations(Path(annotations))
+    }
+    unreadable = detect_images(detector, files, detections, whole_pixels=False, progress=progress)
+    return score_pascal(
+        dataset,
+        detections,
+        annotations,
+        out,
+        published=published,
+        unreadable=unreadable,
+        started=started,
+    )

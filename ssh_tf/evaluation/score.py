@@ -1,10 +1,13 @@
 """Scores folders of result files by the official protocols. No TensorFlow here."""
 
 import time
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 
+import numpy as np
+
 from ssh_tf.data.wider import read_annotations
+from ssh_tf.errors import UserError
 from ssh_tf.evaluation import fddb, pascal
 from ssh_tf.evaluation.curves import Curve, RocCurve
 from ssh_tf.evaluation.detections import read_wider
@@ -30,6 +33,7 @@ def score_wider(
     out: str | Path,
     *,
     published: Path | None = None,
+    unreadable: Sequence[str] = (),
     started: float | None = None,
 ) -> dict[str, Curve]:
     """Scores a folder of result files by the official protocol and writes the report.
@@ -39,6 +43,7 @@ def score_wider(
         truth: The annotated faces.
         out: Folder for `report.json`, `report.md` and the curves.
         published: Folder of `wider_pr_info_*.mat` curves to draw beside.
+        unreadable: Images the detector could not read, for the report.
         started: `time.monotonic()` when the work began; by default now.
 
     Returns:
@@ -48,13 +53,20 @@ def score_wider(
     folder = output_folder(out)
     found = read_wider(existing_folder(detections, "WIDER result files"))
     curves = evaluate(found, truth)
-    summary = _summary("wider", len(truth.names), found.values(), started)
+    summary = _summary("wider", len(truth.names), found.values(), unreadable, started)
     write_report(folder, summary, curves, published=published)
     return curves
 
 
 def score_fddb(
-    detections: str | Path, folds: str | Path, images: str | Path, out: str | Path
+    detections: str | Path,
+    folds: str | Path,
+    images: str | Path,
+    out: str | Path,
+    *,
+    published: Path | None = None,
+    unreadable: Sequence[str] = (),
+    started: float | None = None,
 ) -> dict[str, RocCurve]:
     """Scores FDDB detections by the official protocol and writes the report.
 
@@ -64,22 +76,37 @@ def score_fddb(
         images: FDDB's folder of images, or a text file of lines `name width height`: regions are
             cut at the image's border.
         out: Folder for `report.json`, `report.md` and the curves.
+        published: Folder of the official program's `<method>DiscROC.txt` and `...ContROC.txt`, to
+            draw beside.
+        unreadable: Images the detector could not read. They have no detection.
+        started: `time.monotonic()` when the work began; by default now.
 
     Returns:
         The `discrete` and the `continuous` curve.
     """
-    started = time.monotonic()
+    started = time.monotonic() if started is None else started
     folder = output_folder(out)
     ellipses = fddb.read_ellipses(Path(folds))
-    sizes = fddb.read_image_sizes(Path(images), list(ellipses))
+    readable = [name for name in ellipses if name not in set(unreadable)]
+    sizes = fddb.read_image_sizes(Path(images), readable)
     found = fddb.read_detections(Path(detections))
-    curves = fddb.evaluate(found, ellipses, sizes)
-    write_roc_report(folder, _summary("fddb", len(ellipses), found.values(), started), curves)
+    # Nothing is found in an image that can't be read, so its size is of no account.
+    missed = {name: np.zeros((0, 5)) for name in unreadable}
+    curves = fddb.evaluate(found | missed, ellipses, sizes | dict.fromkeys(unreadable, (1, 1)))
+    summary = _summary("fddb", len(ellipses), found.values(), unreadable, started)
+    write_roc_report(folder, summary, curves, published=published)
     return curves
 
 
 def score_pascal(
-    dataset: str, detections: str | Path, annotations: str | Path, out: str | Path
+    dataset: str,
+    detections: str | Path,
+    annotations: str | Path,
+    out: str | Path,
+    *,
+    published: Path | None = None,
+    unreadable: Sequence[str] = (),
+    started: float | None = None,
 ) -> dict[str, Curve]:
     """Scores Pascal Faces or AFW detections by the protocol of face-eval and writes the report.
 
@@ -88,23 +115,45 @@ def score_pascal(
         detections: A text file in face-eval's format, or a folder of result files in WIDER's.
         annotations: face-eval's `.mat`, or the same as `.csv`.
         out: Folder for `report.json`, `report.md` and the curve.
+        published: Folder of other detectors' `<method>.txt` in face-eval's format, to score and
+            draw beside, as its own figures are made.
+        unreadable: Images the detector could not read, for the report.
+        started: `time.monotonic()` when the work began; by default now.
 
     Returns:
         The curve, under the data set's name.
     """
-    started = time.monotonic()
+    started = time.monotonic() if started is None else started
     folder = output_folder(out)
     faces = pascal.load_annotations(Path(annotations))
     found = pascal.read_detections(Path(detections))
     curves = {dataset: pascal.evaluate(found, faces).curve}
-    write_report(folder, _summary(dataset, len(faces), [found.boxes], started), curves)
+    summary = _summary(dataset, len(faces), [found.boxes], unreadable, started)
+    others = {} if published is None else {dataset: _score_others(published, faces)}
+    write_report(folder, summary, curves, others=others)
     return curves
 
 
-def _summary(dataset: str, images: int, boxes: Iterable[Sized], started: float) -> Summary:
+def _score_others(folder: Path, faces: dict[str, pascal.Faces]) -> dict[str, Curve]:
+    """Returns method to curve."""
+    what = "other detectors' <method>.txt in face-eval's format"
+    files = sorted(existing_folder(folder, what).glob("*.txt"))
+    if not files:
+        raise UserError(f"{folder} is empty. Expected {what}.")
+    return {file.stem: pascal.evaluate(pascal.read_detections(file), faces).curve for file in files}
+
+
+def _summary(
+    dataset: str,
+    images: int,
+    boxes: Iterable[Sized],
+    unreadable: Sequence[str],
+    started: float,
+) -> Summary:
     return Summary(
         dataset=dataset,
         images=images,
         detections=sum(len(rows) for rows in boxes),
         seconds=time.monotonic() - started,
+        unreadable=list(unreadable),
     )

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from ssh_tf import signature
 from ssh_tf.config import DetectConfig, load, validate
 from ssh_tf.data.images import decode
 from ssh_tf.errors import UserError
@@ -19,6 +21,8 @@ from ssh_tf.model.weights import load_network
 Tensor = Any
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+_LOG = logging.getLogger(__name__)
 
 
 class Detector:
@@ -42,24 +46,39 @@ class Detector:
             detection_function(network, self.config), input_signature=[image]
         )
 
-    @classmethod
-    def load(cls, path: str | Path, **settings: Any) -> "Detector":
-        """Loads a detector from a run folder, a `.keras`, `.weights.h5` or `.caffemodel` file.
+    @staticmethod
+    def load(path: str | Path, **settings: Any) -> "Detector | ExportedDetector":
+        """Loads a detector and logs what kind of file it was found in.
 
         Args:
-            path: What to load.
+            path: A run folder of `ssh-tf train`, a `.keras`, `.weights.h5` or `.caffemodel` file,
+                or a SavedModel of `ssh-tf export`: a version's folder, or the folder of versions,
+                of which the newest is taken.
             **settings: Fields of `DetectConfig` to change. The others are those of the run, or
-                the official ones.
+                the official ones. A SavedModel has its own, for good.
 
         Raises:
-            UserError: If `path` is none of these or can't be read, or for a setting out of range.
+            UserError: If `path` is none of these or can't be read, for a setting out of range, or
+                for any setting together with a SavedModel.
         """
+        version = find_saved_model(Path(path))
+        if version is not None:
+            if settings:
+                raise UserError(
+                    f"{version} is a SavedModel, whose {', '.join(settings)} was fixed when it was "
+                    "exported. Leave the flags away, or name the network it was exported from."
+                )
+            _LOG.info("Model: SavedModel %s", version)
+            return ExportedDetector(version)
         config = DetectConfig()
         if (file := Path(path) / "config.yaml").is_file():
             config = load(file).detect
         changed = {"detect": {**config.model_dump(), **settings}}
         config = validate(changed, origin="Detection").detect
-        return cls(load_network(path), config)
+        network = load_network(path)
+        kind = "run folder" if Path(path).is_dir() else f"{''.join(Path(path).suffixes[-2:])} file"
+        _LOG.info("Model: %s %s", kind, path)
+        return Detector(network, config)
 
     def fingerprint(self) -> str:
         """Returns one line that another network or another setting would change."""
@@ -69,25 +88,92 @@ class Detector:
         settings = {"weights_sha256": digest.hexdigest(), **self.config.model_dump(mode="json")}
         return json.dumps(settings | {"means": self.network.means})
 
-    def detect(self, image: np.ndarray) -> Detections:
+    def detect(self, image: np.ndarray | str | Path) -> Detections:
         """Finds the faces of one image.
 
         Args:
-            image: `[H, W, 3]` uint8 RGB.
+            image: `[H, W, 3]` uint8 RGB, or the path of a JPEG or PNG file.
 
         Returns:
             NumPy arrays, best face first.
 
         Raises:
             ValueError: For another shape or dtype, or an image without pixels.
+            UserError: If the file can't be read.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise ValueError(
-                "`image` must be uint8 [H, W, 3] with H, W > 0. "
-                f"Received: {image.dtype} {image.shape}"
-            )
-        boxes, scores = self._detect(image)
+        boxes, scores = self._detect(_pixels(image))
         return Detections(boxes.numpy(), scores.numpy())
+
+    def detect_batch(self, images: Iterable[np.ndarray | str | Path]) -> list[Detections]:
+        """Finds the faces of several images of any sizes, one by one.
+
+        One by one, since a common canvas would change results (docs/decisions/0006) and images
+        large enough to fill the device gain nothing from company.
+        """
+        return [self.detect(image) for image in images]
+
+
+class ExportedDetector:
+    """Finds faces with a SavedModel of `ssh-tf export`; the contract is that of `Detector`.
+
+    Args:
+        folder: The version's folder.
+
+    Raises:
+        UserError: If it is no SavedModel of a face detector, or damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            self._model = tf.saved_model.load(str(folder))
+            self._detect = self._model.signatures[signature.IMAGE_TENSOR]
+        except (OSError, KeyError, tf.errors.OpError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{folder} can't be used as a detector ({reason}). Export it again with "
+                "`ssh-tf export`."
+            ) from error
+
+    def fingerprint(self) -> str:
+        """Returns one line that another export would change."""
+        digest = hashlib.sha256()
+        for file in sorted(path for path in self._folder.rglob("*") if path.is_file()):
+            digest.update(file.read_bytes())
+        return json.dumps({"saved_model_sha256": digest.hexdigest()})
+
+    def detect(self, image: np.ndarray | str | Path) -> Detections:
+        """Finds the faces of one image; see `Detector.detect`."""
+        pixels = _pixels(image)
+        found = self._detect(tf.constant(pixels[np.newaxis]))
+        count = int(found[signature.NUM_DETECTIONS][0])
+        height, width = pixels.shape[:2]
+        y1, x1, y2, x2 = found[signature.DETECTION_BOXES][0, :count].numpy().T
+        boxes = np.stack([x1 * width, y1 * height, x2 * width, y2 * height], axis=-1)
+        return Detections(boxes, found[signature.DETECTION_SCORES][0, :count].numpy())
+
+    def detect_batch(self, images: Iterable[np.ndarray | str | Path]) -> list[Detections]:
+        """Finds the faces of several images of any sizes, one by one."""
+        return [self.detect(image) for image in images]
+
+
+def find_saved_model(path: Path) -> Path | None:
+    """Returns `path` if it is a SavedModel, its newest version if it holds some, or None."""
+    if (path / "saved_model.pb").is_file():
+        return path
+    versions = path.glob("*/saved_model.pb") if path.is_dir() else ()
+    numbers = [int(file.parent.name) for file in versions if file.parent.name.isdigit()]
+    return path / str(max(numbers)) if numbers else None
+
+
+def _pixels(image: np.ndarray | str | Path) -> np.ndarray:
+    if isinstance(image, (str, Path)):
+        return read_image(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(
+            f"`image` must be uint8 [H, W, 3] with H, W > 0. Received: {image.dtype} {image.shape}"
+        )
+    return image
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -1,62 +1,74 @@
-"""Detects many image files: pictures with boxes, and the boxes as JSON."""
+"""Detects many image files: pictures with boxes, and the boxes as plain values."""
 
-import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from ssh_tf.errors import UserError
-from ssh_tf.files import output_folder, write_text
-from ssh_tf.inference.detector import IMAGE_SUFFIXES, Detector, read_image
+from ssh_tf.files import output_folder
+from ssh_tf.inference.detector import IMAGE_SUFFIXES, read_image
 from ssh_tf.inference.draw import draw_boxes, save_picture
 from ssh_tf.inference.graph import Detections
 from ssh_tf.progress import Progress, silent
 
+_LOG = logging.getLogger(__name__)
+
+
+class FaceFinder(Protocol):
+    """Anything that finds faces: a `Detector`, an `ExportedDetector`, a server's client."""
+
+    def detect(self, image: np.ndarray) -> Detections:
+        """Finds the faces of `[H, W, 3]` uint8 RGB."""
+
 
 def detect_files(
-    detector: Detector,
+    detector: FaceFinder,
     images: Sequence[tuple[Path, Path]],
     out: Path,
     *,
-    json_path: Path | None = None,
     show_from: float = 0.5,
     progress: Progress = silent,
-) -> int:
+) -> list[dict[str, Any]]:
     """Writes one picture per image, under its own relative name (as PNG if it has another suffix).
+
+    An image that can't be read is reported and passed over.
 
     Args:
         detector: What finds the faces.
         images: `(path, name)` from `find_images`.
         out: Folder of the pictures.
-        json_path: File for all boxes of all images, whatever their score; by default none.
         show_from: Least score that is drawn.
         progress: See `ssh_tf.progress`.
 
     Returns:
-        The number of faces drawn.
+        One entry per image, as in the JSON of `ssh-tf detect`: `image` (its path), `height`,
+        `width` and `faces`, whatever their score; for one that can't be read `image` and `error`.
 
     Raises:
-        UserError: If an image can't be read, `out` can't be written, or a picture would overwrite
-            an image or another picture.
+        UserError: If `out` can't be written, or a picture would overwrite an image or another
+            picture.
     """
     pictures = _picture_paths(images, out)
     output_folder(out)
-    if json_path is not None:
-        output_folder(json_path.parent)
     tick = progress("detect", len(images))
-    found, drawn = [], 0
+    found = []
     for (path, _), picture_path in zip(images, pictures, strict=True):
-        image = read_image(path)
-        result = detector.detect(image)
-        shown = result.scores >= show_from
-        picture = draw_boxes(image, result.boxes[shown], result.scores[shown])
-        save_picture(picture_path, picture)
-        found.append(_entry(path, image.shape[:2], result))
-        drawn += int(shown.sum())
+        try:
+            image = read_image(path)
+        except UserError as error:
+            _LOG.warning("%s It is passed over.", error)
+            found.append({"image": str(path), "error": str(error)})
+        else:
+            result = detector.detect(image)
+            shown = result.scores >= show_from
+            picture = draw_boxes(image, result.boxes[shown], result.scores[shown])
+            save_picture(picture_path, picture)
+            found.append({"image": str(path), **faces_entry(image.shape[:2], result)})
         tick()
-    if json_path is not None:
-        write_text(json_path, json.dumps(found, indent=1) + "\n")
-    return drawn
+    return found
 
 
 def _picture_paths(images: Sequence[tuple[Path, Path]], out: Path) -> list[Path]:
@@ -76,9 +88,10 @@ def _picture_paths(images: Sequence[tuple[Path, Path]], out: Path) -> list[Path]
     return list(pictures)
 
 
-def _entry(path: Path, size: tuple[int, ...], found: Detections) -> dict[str, Any]:
+def faces_entry(size: tuple[int, ...], found: Detections) -> dict[str, Any]:
+    """Returns one image's `height`, `width` and `faces` as plain values for JSON."""
     faces = [
         {"box": [round(float(x), 2) for x in box], "score": round(float(score), 6)}
         for box, score in zip(found.boxes, found.scores, strict=True)
     ]
-    return {"image": str(path), "height": size[0], "width": size[1], "faces": faces}
+    return {"height": size[0], "width": size[1], "faces": faces}

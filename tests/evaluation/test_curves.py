@@ -8,7 +8,7 @@ import pytest
 from scipy.io import savemat
 
 from ssh_tf.errors import UserError
-from ssh_tf.evaluation.curves import load_published, voc_ap
+from ssh_tf.evaluation.curves import load_published, load_roc, voc_ap
 
 NAN = float("nan")
 
@@ -81,3 +81,20 @@ def test_mat_file_without_the_curve_is_named(tmp_path: Path) -> None:
     savemat(tmp_path / "x.mat", {"other": 1})
     with pytest.raises(UserError, match="pr_cruve"):
         load_published(tmp_path / "x.mat")
+
+
+def test_a_roc_of_the_official_program_is_read(tmp_path: Path):
+    path = tmp_path / "aDiscROC.txt"
+    path.write_text("0.9 20 0.1\r\n0.5 3 0.8\r\n0 0 1.79769e+308\r\n")
+    curve = load_roc(path)
+    np.testing.assert_array_equal(curve.false_positives, [0, 3, 20])
+    np.testing.assert_array_equal(curve.true_positive_rate, [0, 0.5, 0.9])
+    assert curve.thresholds[1] == 0.8
+    path.write_text("0.9 20\n0.5 3\n")
+    assert np.isnan(load_roc(path).thresholds).all()
+
+
+def test_a_malformed_roc_is_named(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("0.9 20 0.1\n0.5\n")
+    with pytest.raises(UserError, match=r"a\.txt:2: expected a row `true_positive_rate"):
+        load_roc(tmp_path / "a.txt")

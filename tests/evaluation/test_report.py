@@ -33,6 +33,7 @@ def test_json_has_the_stable_keys(tmp_path: Path) -> None:
         "images": 3226,
         "detections": 9,
         "seconds": 1.5,
+        "unreadable": [],
         "ap": {"easy": 0.5, "medium": 0.5, "hard": 0.5},
     }
 

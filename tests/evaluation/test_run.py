@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,14 @@ import pytest
 from ssh_tf.data.wider import WiderImage, find_split, read_annotations, write_annotations
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.detections import read_wider, read_wider_file
-from ssh_tf.evaluation.run import detect_split, evaluate_wider
+from ssh_tf.evaluation.run import (
+    detect_images,
+    evaluate_fddb,
+    evaluate_pascal,
+    evaluate_wider,
+)
 from ssh_tf.inference.graph import Detections
-from tests.small import HEIGHT, WIDER_BOXES, write_wider
+from tests.small import HEIGHT, WIDER_BOXES, encode, picture, write_wider
 
 
 class Oracle:
@@ -44,6 +50,13 @@ class Blind:
     def detect(self, image: np.ndarray) -> Detections:
         del image
         return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
+
+def detect_split(detector: Any, root: Path, split: str, out: Path, **options: Any) -> list[str]:
+    source = find_split(root, split)
+    names = [image.name for image in read_annotations(source.annotations)]
+    images = {name: source.images_dir / name for name in names}
+    return detect_images(detector, images, out, whole_pixels=True, **options)
 
 
 @pytest.fixture
@@ -206,3 +219,90 @@ def test_ground_truth_of_other_images_is_refused_before_detecting(root: Path, tm
     with pytest.raises(UserError, match=r"0--Parade/a"):
         evaluate_wider(Blind(), root, "val", tmp_path / "out", ground_truth=truth)
     assert not list((tmp_path / "out" / "detections").rglob("*.txt"))
+
+
+class Middle:
+    """Finds one face, `[20.25, 30.5, 59.25, 79.5]`, everywhere."""
+
+    def fingerprint(self) -> str:
+        return "middle"
+
+    def detect(self, image: np.ndarray) -> Detections:
+        del image
+        boxes = np.array([[20.25, 30.5, 59.25, 79.5]], np.float32)
+        return Detections(boxes, np.array([0.9], np.float32))
+
+
+@pytest.fixture
+def fddb(tmp_path: Path) -> tuple[Path, Path]:
+    """FDDB's layout with three images of one face each: two at `Middle`'s place, one elsewhere."""
+    folds, images = tmp_path / "folds", tmp_path / "originalPics"
+    folds.mkdir()
+    names = ["2002/07/19/big/img_1", "2002/07/19/big/img_2", "2003/01/01/big/img_3"]
+    text = ""
+    for name, centre in zip(names, ((40, 55), (40, 55), (90, 20)), strict=True):
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        (images / f"{name}.jpg").write_bytes(encode(picture(100, 120)))
+        text += f"{name}\n1\n25 20 1.5708 {centre[0]} {centre[1]}  1\n"
+    (folds / "FDDB-fold-01-ellipseList.txt").write_text(text)
+    return images, folds
+
+
+def test_fddb_is_detected_and_scored(fddb: tuple[Path, Path], tmp_path: Path):
+    curves = evaluate_fddb(Middle(), *fddb, tmp_path / "out")
+    assert curves["discrete"].true_positive_rate.max() == pytest.approx(2 / 3)
+    assert curves["discrete"].false_positives.max() == 1
+    table = read_wider(tmp_path / "out" / "detections")["2002/07/19/big/img_1"]
+    np.testing.assert_allclose(table, [[20.25, 30.5, 39, 49, 0.9]])  # no whole pixels
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["images"], report["detections"], report["unreadable"]) == (3, 3, [])
+
+
+def test_an_unreadable_fddb_image_counts_as_missed(fddb: tuple[Path, Path], tmp_path: Path):
+    truncate(fddb[0] / "2002/07/19/big/img_2.jpg")
+    for _ in range(2):  # the second run finds results, and reports the same
+        curves = evaluate_fddb(Middle(), *fddb, tmp_path / "out")
+        assert curves["discrete"].true_positive_rate.max() == pytest.approx(1 / 3)
+        report = json.loads((tmp_path / "out" / "report.json").read_text())
+        assert report["unreadable"] == ["2002/07/19/big/img_2"]
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert (
+        "1 images could not be read. Their faces count as missed:\n\n- 2002/07/19/big/img_2" in text
+    )
+
+
+@pytest.mark.parametrize("dataset", ["pascal", "afw"])
+def test_pascal_faces_and_afw_are_detected_and_scored(dataset: str, tmp_path: Path):
+    images = tmp_path / "images"
+    (images / "deep").mkdir(parents=True)
+    for name in ("a.jpg", "deep/b.png", "stray.jpg"):
+        (images / name).write_bytes(encode(picture(100, 120), Path(name).suffix))
+    annotations = tmp_path / "faces.csv"
+    annotations.write_text(
+        "image,x1,y1,x2,y2,ignore\na,20,30,59,79,0\nb,20,30,59,79,0\nabsent,20,30,59,79,0\n"
+    )
+    curves = evaluate_pascal(dataset, Middle(), images, annotations, tmp_path / "out")
+    assert curves[dataset].ap == pytest.approx(2 / 3)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["ap"] == {dataset: pytest.approx(2 / 3)}
+    assert report["unreadable"] == ["absent"]
+    assert sorted(read_wider(tmp_path / "out" / "detections")) == ["a", "b"]
+
+
+def test_a_killed_evaluation_ends_with_the_report_of_an_undisturbed_one(root: Path, tmp_path: Path):
+    class Killed(Oracle):
+        def detect(self, image: np.ndarray) -> Detections:
+            if self.calls == 2:
+                raise KeyboardInterrupt
+            return super().detect(image)
+
+    truncate(root / "WIDER_val/images/1--Empty/d.jpg")
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_wider(Killed(), root, "val", tmp_path / "killed")
+    reports = []
+    for out in ("killed", "undisturbed"):
+        evaluate_wider(Oracle(), root, "val", tmp_path / out)
+        reports.append(json.loads((tmp_path / out / "report.json").read_text()))
+        reports[-1].pop("seconds")
+    assert reports[0] == reports[1]
+    assert reports[0]["unreadable"] == ["1--Empty/d.jpg"]

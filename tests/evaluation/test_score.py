@@ -8,8 +8,9 @@ import pytest
 
 from ssh_tf.data.wider import split_layout
 from ssh_tf.errors import UserError
+from ssh_tf.evaluation.curves import load_roc
 from ssh_tf.evaluation.detections import write_wider as write_result
-from ssh_tf.evaluation.score import score_wider, wider_truth
+from ssh_tf.evaluation.score import score_fddb, score_pascal, score_wider, wider_truth
 from tests.small import WIDER_BOXES, write_wider
 
 
@@ -79,3 +80,46 @@ def test_an_output_that_is_a_file_is_refused(annotations: Path, tmp_path: Path):
     results = write_results(tmp_path / "results")
     with pytest.raises(UserError, match=r"Output folder .* is not writable"):
         score_wider(results, wider_truth(annotations), annotations)
+
+
+def test_fddb_curves_of_others_are_drawn_and_read_back_as_scored(test_data: Path, tmp_path: Path):
+    fddb = test_data / "fddb"
+    curves = score_fddb(
+        fddb / "detections_mtcnn_hualitlc.txt",
+        fddb / "FDDB-folds",
+        fddb / "fddb_image_sizes.txt",
+        tmp_path / "out",
+        published=fddb / "expected",
+    )
+    official = load_roc(fddb / "expected" / "mtcnn_hualitlc_DiscROC.txt")
+    ours = curves["discrete"]
+    np.testing.assert_allclose(official.false_positives, ours.false_positives, atol=1)
+    np.testing.assert_allclose(official.true_positive_rate, ours.true_positive_rate, atol=1e-3)
+    assert (tmp_path / "out" / "roc_discrete.png").exists()
+
+
+def test_a_folder_without_others_curves_is_refused(test_data: Path, tmp_path: Path):
+    pascal = test_data / "pascal"
+    detections, annotations = pascal / "AFW" / "DPM.txt", pascal / "afw_annotations.csv"
+    for score in (
+        lambda: score_pascal("afw", detections, annotations, tmp_path, published=tmp_path),
+        lambda: score_fddb(
+            test_data / "fddb" / "detections_mtcnn_hualitlc.txt",
+            test_data / "fddb" / "FDDB-folds",
+            test_data / "fddb" / "fddb_image_sizes.txt",
+            tmp_path / "fddb",
+            published=tmp_path / "fddb",
+        ),
+    ):
+        with pytest.raises(UserError, match=r"(is empty\. Expected|has no) "):
+            score()
+
+
+def test_other_pascal_detectors_are_scored_and_drawn(test_data: Path, tmp_path: Path):
+    pascal = test_data / "pascal"
+    ours, annotations = pascal / "AFW" / "Ours_Headhunter.txt", pascal / "afw_annotations.csv"
+    for out, published in (("alone", None), ("beside", pascal / "AFW")):
+        curves = score_pascal("afw", ours, annotations, tmp_path / out, published=published)
+    alone, beside = (tmp_path / out / "pr_afw.png" for out in ("alone", "beside"))
+    assert curves["afw"].ap > 0.9
+    assert alone.read_bytes() != beside.read_bytes()

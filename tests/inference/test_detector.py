@@ -1,14 +1,22 @@
 """Tests of the detector: models from files, images in, boxes out."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ssh_tf.config import to_yaml
+from ssh_tf.config import PRESETS, to_yaml
 from ssh_tf.errors import UserError
-from ssh_tf.inference.detector import Detector, find_images, read_image
+from ssh_tf.inference.detector import (
+    Detector,
+    ExportedDetector,
+    find_images,
+    find_saved_model,
+    read_image,
+)
 from ssh_tf.inference.graph import Detections
+from ssh_tf.serving.export import export_savedmodel
 from tests.small import encode, picture, small_config, small_network
 
 
@@ -168,3 +176,84 @@ def test_a_missing_path_and_a_folder_without_images_are_named(album: Path):
     (album / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty holds no image \(\.jpg, \.jpeg, \.png\)"):
         list(find_images([str(album / "empty")]))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one exported version of the small network."""
+    folder = tmp_path_factory.mktemp("models")
+    export_savedmodel(small_network(), small_config().detect, folder, max_detections=300)
+    return folder
+
+
+@pytest.mark.parametrize("version", ["", "1"])
+def test_a_saved_model_finds_what_its_network_finds(
+    exported: Path, detector: Detector, version: str
+):
+    loaded = Detector.load(exported / version)
+    for image in (picture(), picture(200, 90, seed=2)):
+        ours, theirs = detector.detect(image), loaded.detect(image)
+        assert 0 < len(ours.scores) <= 300
+        np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-3)
+        np.testing.assert_allclose(theirs.scores, ours.scores, atol=1e-6)
+
+
+def test_the_newest_version_is_taken(tmp_path: Path):
+    for version in ("2", "10", "9", "tmp"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "saved_model.pb").touch()
+    (tmp_path / "11").mkdir()
+    assert find_saved_model(tmp_path) == tmp_path / "10"
+    assert find_saved_model(tmp_path / "9") == tmp_path / "9"
+    assert find_saved_model(tmp_path / "11") is None
+
+
+def test_a_saved_model_takes_no_settings(exported: Path):
+    with pytest.raises(UserError, match=r"1 is a SavedModel, whose shorter_px was fixed"):
+        Detector.load(exported, shorter_px=400)
+
+
+def test_a_damaged_saved_model_is_named(tmp_path: Path):
+    (tmp_path / "saved_model.pb").write_bytes(b"no protocol buffer")
+    with pytest.raises(UserError, match=r"can't be used as a detector \(.*Export it again"):
+        Detector.load(tmp_path)
+
+
+def test_two_exports_have_two_fingerprints(exported: Path, tmp_path: Path):
+    other = shutil.copytree(exported / "1", tmp_path / "1")
+    assert ExportedDetector(other).fingerprint() == ExportedDetector(exported / "1").fingerprint()
+    (other / "note").write_text("another")
+    assert ExportedDetector(other).fingerprint() != ExportedDetector(exported / "1").fingerprint()
+
+
+def test_a_path_gives_what_its_pixels_give(detector: Detector, tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(encode(picture(), ".png"))
+    assert_equal(detector.detect(tmp_path / "a.png"), detector.detect(picture()))
+    assert_equal(detector.detect(str(tmp_path / "a.png")), detector.detect(picture()))
+
+
+def test_a_batch_of_mixed_sizes_gives_what_each_image_gives(detector: Detector, exported: Path):
+    images = [picture(64, 96, seed=1), picture(200, 90, seed=2), picture(20, 20, seed=3)]
+    for finder in (detector, Detector.load(exported)):
+        batch = finder.detect_batch(images)
+        assert len(batch) == 3
+        for found, image in zip(batch, images, strict=True):
+            assert_equal(found, finder.detect(image))
+        assert finder.detect_batch([]) == []
+
+
+@pytest.mark.parametrize("kind", [("run", "run folder"), ("run/model.keras", ".keras file")])
+def test_the_log_says_what_was_loaded(
+    run: Path, kind: tuple[str, str], caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level("INFO", logger="ssh_tf"):
+        Detector.load(run.parent / run.name / kind[0].partition("/")[2])
+    assert f"Model: {kind[1]} " in caplog.text
+
+
+def test_presets_are_valid_settings(run: Path):
+    for preset in PRESETS.values():
+        config = Detector.load(run, **preset).config
+        assert preset.items() <= config.model_dump().items()
+    fddb = Detector.load(run, **PRESETS["fddb"]).config
+    assert (fddb.shorter_px, fddb.longer_px, fddb.pyramid_px) == (400, 800, ())

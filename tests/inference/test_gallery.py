@@ -1,8 +1,8 @@
 """Tests of detecting many files: pictures, JSON, and what is refused before anything is lost."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,7 +37,7 @@ def album(tmp_path: Path) -> Path:
     return folder
 
 
-def detect(out: Path, *paths: Path, **settings: object) -> int:
+def detect(out: Path, *paths: Path, **settings: object) -> list[dict[str, Any]]:
     return detect_files(Stub(), list(find_images([str(path) for path in paths])), out, **settings)
 
 
@@ -46,18 +46,17 @@ def files(folder: Path) -> list[str]:
 
 
 def test_each_image_gets_a_picture_under_its_relative_name(album: Path, tmp_path: Path):
-    assert detect(tmp_path / "out", album) == 2
+    detect(tmp_path / "out", album)
     assert files(tmp_path / "out") == ["a.jpg", "sub/b.png"]
 
 
-def test_only_sure_faces_are_drawn_but_all_are_in_the_json(album: Path, tmp_path: Path):
-    detect(tmp_path / "out", album / "sub", json_path=tmp_path / "faces.json")
+def test_only_sure_faces_are_drawn_but_all_are_returned(album: Path, tmp_path: Path):
+    (entry,) = detect(tmp_path / "out", album / "sub")
     drawn = cv2.imread(str(tmp_path / "out" / "b.png"))[..., ::-1]
     plain = picture(40, 80).repeat(6, axis=0).repeat(6, axis=1)  # 80 px enlarged to 480
     changed = (drawn != plain).any(axis=-1)
     assert changed[36:210, 30:150].any()
     assert not changed[:, 290:].any()
-    (entry,) = json.loads((tmp_path / "faces.json").read_text())
     assert (entry["image"], entry["height"], entry["width"]) == (str(album / "sub/b.png"), 40, 80)
     assert entry["faces"] == [
         {"box": [5, 6, 25, 36.12], "score": 0.9},
@@ -66,18 +65,12 @@ def test_only_sure_faces_are_drawn_but_all_are_in_the_json(album: Path, tmp_path
 
 
 def test_show_from_decides_what_is_drawn(album: Path, tmp_path: Path):
-    assert detect(tmp_path / "all", album, show_from=0.0) == 4
-    assert detect(tmp_path / "none", album, show_from=0.95) == 0
-
-
-def test_the_json_s_folder_is_made(album: Path, tmp_path: Path):
-    detect(tmp_path / "out", album, json_path=tmp_path / "new" / "faces.json")
-    assert len(json.loads((tmp_path / "new" / "faces.json").read_text())) == 2
-
-
-def test_no_json_is_written_unasked(album: Path, tmp_path: Path):
-    detect(tmp_path / "out", album)
-    assert not list(tmp_path.rglob("*.json"))
+    detect(tmp_path / "all", album / "sub", show_from=0.0)
+    detect(tmp_path / "none", album / "sub", show_from=0.95)
+    plain = picture(40, 80).repeat(6, axis=0).repeat(6, axis=1)
+    shown, bare = (cv2.imread(str(tmp_path / name / "b.png")) for name in ("all", "none"))
+    assert (shown[..., ::-1] != plain)[:, 290:].any()
+    np.testing.assert_array_equal(bare[..., ::-1], plain)
 
 
 def test_progress_ticks_once_per_image(album: Path, tmp_path: Path):
@@ -91,13 +84,16 @@ def test_progress_ticks_once_per_image(album: Path, tmp_path: Path):
     assert len(ticks) == 2
 
 
-def test_a_broken_image_is_named_and_nothing_is_half_written(album: Path, tmp_path: Path):
-    whole = album / "sub" / "b.png"
-    whole.write_bytes(whole.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"sub/b\.png is not a whole JPEG or PNG image"):
-        detect(tmp_path / "out", album, json_path=tmp_path / "faces.json")
-    assert files(tmp_path / "out") == ["a.jpg"]
-    assert not (tmp_path / "faces.json").exists()
+def test_a_broken_image_is_named_and_the_others_are_done(
+    album: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    broken = album / "a.jpg"
+    broken.write_bytes(broken.read_bytes()[:-100])
+    bad, good = detect(tmp_path / "out", album)
+    assert files(tmp_path / "out") == ["sub/b.png"]
+    assert bad == {"image": str(broken), "error": f"{broken} is not a whole JPEG or PNG image."}
+    assert len(good["faces"]) == 2
+    assert "a.jpg is not a whole JPEG or PNG image. It is passed over." in caplog.text
 
 
 def test_an_output_that_is_a_file_is_refused_before_any_work(album: Path, tmp_path: Path):

@@ -1,0 +1,109 @@
+"""Tests of detecting videos: frames, boxes, limits, and what is refused."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ssh_tf.errors import UserError
+from ssh_tf.inference.graph import Detections
+from ssh_tf.inference.video import detect_video
+
+FRAMES, HEIGHT, WIDTH = 5, 480, 640
+
+
+class Brightest:
+    """Finds one face, whose left border is the frame's mean brightness."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.stop_at = stop_at
+        self.seen = 0
+
+    def detect(self, image: np.ndarray) -> Detections:
+        if self.seen == self.stop_at:
+            raise KeyboardInterrupt
+        self.seen += 1
+        left = image[..., 0].mean()  # red: the order of the channels matters
+        return Detections(np.array([[left, 10, 250, 90]], np.float32), np.array([0.9], np.float32))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five frames at 10 per second; frame i has red 40 i, and no green or blue."""
+    path = tmp_path_factory.mktemp("video") / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (WIDTH, HEIGHT))
+    for i in range(FRAMES):
+        frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        frame[..., 2] = 40 * i
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+def read(path: Path) -> list[np.ndarray]:
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (frame := capture.read())[0]:
+        frames.append(frame[1][..., ::-1])
+    return frames
+
+
+def test_each_frame_is_detected_and_drawn(clip: Path, tmp_path: Path):
+    entries = detect_video(Brightest(), clip, tmp_path)
+    assert [entry["frame"] for entry in entries] == [0, 1, 2, 3, 4]
+    assert [entry["seconds"] for entry in entries] == [0.0, 0.1, 0.2, 0.3, 0.4]
+    for i, entry in enumerate(entries):
+        assert (entry["height"], entry["width"]) == (HEIGHT, WIDTH)
+        (face,) = entry["faces"]
+        assert face["box"][0] == pytest.approx(40 * i, abs=4)  # JPEG's loss
+    frames = read(tmp_path / "clip.mp4")
+    assert len(frames) == FRAMES
+    assert frames[0][90, 200].argmax() == 1  # the lower border of the box is green
+    assert frames[4][300, 600, 0] == pytest.approx(160, abs=8)
+
+
+def test_frames_limits_how_many_are_read(clip: Path, tmp_path: Path):
+    finder = Brightest()
+    assert len(detect_video(finder, clip, tmp_path, frames=2)) == 2
+    assert finder.seen == 2
+    assert len(read(tmp_path / "clip.mp4")) == 2
+
+
+def test_ctrl_c_keeps_the_frames_up_to_there(clip: Path, tmp_path: Path):
+    assert len(detect_video(Brightest(stop_at=3), clip, tmp_path)) == 3
+    assert len(read(tmp_path / "clip.mp4")) == 3
+
+
+def test_progress_knows_the_number_of_frames(clip: Path, tmp_path: Path):
+    stages, ticks = [], []
+
+    def progress(stage: str, total: int):
+        stages.append((stage, total))
+        return lambda: ticks.append(1)
+
+    detect_video(Brightest(), clip, tmp_path, progress=progress)
+    assert (stages, len(ticks)) == ([("detect clip", FRAMES)], FRAMES)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"RIFF\x00\x00\x00\x00AVI LIST"])
+def test_a_broken_video_is_named_and_nothing_is_written(tmp_path: Path, content: bytes):
+    (tmp_path / "bad.mp4").write_bytes(content)
+    with pytest.raises(UserError, match=r"bad\.mp4 (can't be opened as a video|gives no frame)"):
+        detect_video(Brightest(), tmp_path / "bad.mp4", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_missing_video_and_camera_are_named(tmp_path: Path):
+    with pytest.raises(UserError, match=r"absent\.mp4 does not exist"):
+        detect_video(Brightest(), tmp_path / "absent.mp4", tmp_path)
+    with pytest.raises(UserError, match=r"Camera 99 can't be opened"):
+        detect_video(Brightest(), 99, tmp_path)
+
+
+def test_the_video_itself_is_never_overwritten(clip: Path, tmp_path: Path):
+    own = tmp_path / "own.mp4"
+    own.write_bytes(clip.read_bytes())
+    with pytest.raises(UserError, match="would overwrite the video itself"):
+        detect_video(Brightest(), own, tmp_path)
+    assert own.read_bytes() == clip.read_bytes()
