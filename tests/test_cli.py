@@ -23,7 +23,18 @@ from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import Detections
 from tests.small import encode, picture, small_config, write_wider
 
-COMMANDS = ("demo", "synth", "records", "train", "evaluate", "score", "detect", "export", "convert")
+COMMANDS = (
+    "demo",
+    "synth",
+    "records",
+    "train",
+    "evaluate",
+    "score",
+    "detect",
+    "export",
+    "convert",
+    "benchmark",
+)
 
 
 class Stub:
@@ -132,6 +143,7 @@ MISTAKES = [
     ("detect --model W/empty --out W/new W/images", "W/empty has neither model.keras nor"),
     ("detect --model W/file --shorter_px 0 --out W/new W/images", "`detect.shorter_px`: Input"),
     ("export --model W/absent --out W/new", "W/absent does not exist"),
+    ("benchmark --model W/absent", "W/absent does not exist"),
     ("export --model stub --out W/file", "Output folder W/file is not writable"),
     ("convert --caffemodel W/absent --out W/new/a.keras", "W/absent does not exist"),
 ]
@@ -213,6 +225,9 @@ def test_importing_the_command_line_does_not_import_tensorflow():
         "detect --model m",
         "score --dataset other --detections d --ground_truth g --out o",
         "train --config c --workdir w --epochs 3",
+        "benchmark --sizes 400",
+        "benchmark --sizes 0x400",
+        "benchmark --runs 0",
     ],
 )
 def test_wrong_usage_exits_with_2(line: str, capsys: pytest.CaptureFixture[str]):
@@ -422,3 +437,12 @@ def test_progress_is_a_line_every_tenth_where_there_is_no_terminal(
     counts = [message.split(",")[0] for message in caplog.messages]
     assert len(counts) == 10
     assert (counts[0], counts[-1]) == ("records: 3 of 25", "records: 25 of 25")
+
+
+def test_benchmark_prints_a_row_per_size_and_a_json_line(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["benchmark", "--sizes", "48x64", "64x48", "--runs", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[3:5]] == ["48x64", "64x48"]
+    report = json.loads(lines[-1])
+    assert [(row["height"], row["width"]) for row in report["results"]] == [(48, 64), (64, 48)]
+    assert report["matrix_gflops"] > 0

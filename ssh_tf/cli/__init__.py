@@ -9,10 +9,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-# Before anything imports TensorFlow: its start-up notices would bury our own lines.
+# Before anything imports TensorFlow or OpenCV: their notices would bury our own lines.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
-from ssh_tf.cli import data, demo, detect, evaluate, export, train
+from ssh_tf.cli import benchmark, data, demo, detect, evaluate, export, train
 from ssh_tf.cli.flags import Flags
 from ssh_tf.errors import UserError
 from ssh_tf.version import __version__
@@ -59,6 +61,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub.add_argument
 
-    for module in (demo, data, train, evaluate, detect, export):
+    for module in (demo, data, train, evaluate, detect, export, benchmark):
         module.add_commands(command)
     return parser

@@ -3,9 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ssh_tf.cli.flags import Command, add_model, load_detector
+from ssh_tf.cli.flags import Command, add_model, load_network_detector
 from ssh_tf.cli.terminal import import_tensorflow
-from ssh_tf.errors import UserError
 from ssh_tf.files import output_folder
 
 
@@ -31,12 +30,9 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     import_tensorflow()
-    from ssh_tf.inference.detector import ExportedDetector
     from ssh_tf.serving.export import DEFAULT_ROWS, export_savedmodel
 
-    detector = load_detector(arguments)
-    if isinstance(detector, ExportedDetector):
-        raise UserError(f"{arguments.model} is a SavedModel already. Name the network itself.")
+    detector = load_network_detector(arguments)
     rows = detector.config.max_detections or DEFAULT_ROWS
     version = export_savedmodel(
         detector.network, detector.config, arguments.out, max_detections=rows

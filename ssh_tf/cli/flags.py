@@ -17,9 +17,13 @@ Command = Callable[[str, Callable[[argparse.Namespace], None], str], Flags]
 _SETTINGS = ("shorter_px", "longer_px", "score_threshold", "top_k", "max_detections")
 
 
-def add_model(add: Flags) -> None:
+def add_model(add: Flags, *, required: bool = True) -> None:
     """Declares the flags that name a model, the scale it runs at and which boxes it keeps."""
-    add("--model", required=True, help="run folder, .keras, .weights.h5, .caffemodel or SavedModel")
+    add(
+        "--model",
+        required=required,
+        help="run folder, .keras, .weights.h5, .caffemodel or SavedModel",
+    )
     add("--preset", choices=list(PRESETS), help="scale of a data set's published results")
     add("--pyramid", action="store_true", help="the official image pyramid: preset wider_pyramid")
     add("--shorter_px", type=int, help="scale of the shorter side (default: the run's, or 1200)")
@@ -49,3 +53,19 @@ def load_detector(
         raise UserError("--pyramid has its own scales. Leave --shorter_px and --longer_px away.")
     name = "wider_pyramid" if arguments.pyramid else arguments.preset or preset
     return Detector.load(arguments.model, **{**PRESETS.get(name or "", {}), **settings})
+
+
+def load_network_detector(arguments: argparse.Namespace) -> "Detector":
+    """Returns the detector that those flags describe, with a network that can be looked into.
+
+    Raises:
+        UserError: As `load_detector`, and for a SavedModel.
+    """
+    from ssh_tf.inference.detector import ExportedDetector
+
+    detector = load_detector(arguments)
+    if isinstance(detector, ExportedDetector):
+        raise UserError(
+            f"{arguments.model} is a SavedModel. Name the run folder or weights it was made from."
+        )
+    return detector

@@ -1,0 +1,88 @@
+"""`ssh-tf benchmark`: how fast detection is on this machine, as in the paper's Table 2."""
+
+import argparse
+import dataclasses
+import json
+import re
+from typing import TYPE_CHECKING
+
+from ssh_tf.cli.flags import Command, add_model, load_network_detector
+from ssh_tf.cli.terminal import import_tensorflow
+from ssh_tf.config import DetectConfig, ModelConfig
+
+if TYPE_CHECKING:
+    from ssh_tf.inference.timing import Timing
+
+HEADER = "input        network   GFLOP/s  of matrix   end to end   ratio   decode  resize   boxes"
+# Paper, Table 2.
+SIZES = ((400, 800), (600, 1000), (800, 1200), (1200, 1600))
+
+
+def add_commands(command: Command) -> None:
+    """Declares the commands of this file."""
+    add = command("benchmark", _benchmark, "time the network, and detection end to end")
+    add_model(add, required=False)
+    add(
+        "--sizes",
+        type=_size,
+        nargs="+",
+        default=SIZES,
+        metavar="HxW",
+        help="network inputs, px (default: those of the paper's Table 2)",
+    )
+    add("--runs", type=_positive, default=5, help="timed runs of each (default: %(default)s)")
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected a size such as 400x800, received {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, received {text!r}")
+    return int(text)
+
+
+def _benchmark(arguments: argparse.Namespace) -> None:
+    import_tensorflow()
+    import tensorflow as tf
+
+    from ssh_tf.inference import timing
+    from ssh_tf.model.weights import build_network
+
+    if arguments.model is None:
+        network, config = build_network(ModelConfig(weights="random"), seed=0), DetectConfig()
+    else:
+        detector = load_network_detector(arguments)
+        network, config = detector.network, detector.config
+    gpus = tf.config.list_physical_devices("GPU")
+    device = tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else "CPU"
+    rate = timing.matrix_flops_per_second()
+    print(f"{device}: {rate / 1e9:,.0f} GFLOP/s in a matrix product of 2048 x 2048, float32\n")
+    print(HEADER)
+    results = []
+    for size in arguments.sizes:
+        result = timing.time_detection(network, config, size, arguments.runs)
+        results.append(dataclasses.asdict(result) | {"ratio": result.ratio})
+        print(_row(result, rate), flush=True)
+    memory = timing.peak_memory_mib()
+    print(f"\nPeak memory {memory:,.0f} MiB; medians of {arguments.runs} runs, batch 1\n")
+    report = {"device": device, "matrix_gflops": rate / 1e9, "peak_memory_mib": memory}
+    print(json.dumps(report | {"results": results}))
+
+
+def _row(result: "Timing", rate: float) -> str:
+    speed, ms = result.flops / result.network, 1e3
+    cells = [
+        f"{f'{result.height}x{result.width}':10}",
+        f"{ms * result.network:6.0f} ms",
+        f"{speed / 1e9:9,.0f}",
+        f"{100 * speed / rate:9.0f} %",
+        f"{ms * result.end_to_end:9.0f} ms",
+        f"{result.ratio:7.3f} ",
+        *(f"{ms * seconds:7.1f}" for seconds in result.stages.values()),
+    ]
+    return " ".join(cells)

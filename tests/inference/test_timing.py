@@ -1,0 +1,32 @@
+"""Tests of the stop watch: what is counted, and that every stage is there; no times."""
+
+import pytest
+
+from ssh_tf.config import DetectConfig
+from ssh_tf.inference.timing import Timing, count_flops, peak_memory_mib, time_detection
+from tests.small import small_network
+
+
+@pytest.mark.parametrize(
+    ("size", "multiply_adds"), [((400, 600), 78.3e9), ((640, 640), 133.3e9), ((1200, 1600), 625e9)]
+)
+def test_operations_are_those_of_the_official_network(size: tuple[int, int], multiply_adds: float):
+    # Counted from the official network's layers; the rest is activations and upsampling.
+    assert count_flops(small_network(), size) == pytest.approx(2 * multiply_adds, rel=2e-3)
+
+
+def test_all_stages_are_timed_on_an_image_of_the_wanted_scale():
+    timing = time_detection(small_network(), DetectConfig(), (100, 200), runs=1)
+    assert (timing.height, timing.width) == (100, 200)
+    assert list(timing.stages) == ["decode", "resize", "boxes"]
+    assert min(timing.network, timing.end_to_end, *timing.stages.values()) > 0
+    assert timing.faces > 0
+
+
+def test_the_ratio_is_end_to_end_over_the_network():
+    timing = Timing(1, 1, network=2.0, end_to_end=3.0, stages={}, flops=0.0, faces=0)
+    assert timing.ratio == 1.5
+
+
+def test_memory_is_in_mebibytes():
+    assert 100 < peak_memory_mib() < 100_000
