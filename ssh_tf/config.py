@@ -83,6 +83,9 @@ class LossConfig(Settings):
     """IoU equal to `positive_iou` is positive. Official code: yes; paper 3.5: strictly greater."""
     negative_iou: float = Field(default=0.3, ge=0, le=1)
     """An anchor is negative below this IoU (`anchor_target_layer.py`)."""
+    mining: Literal["hard", "random"] = "hard"
+    """Which anchors are sampled: the hardest (`default_config.yml`, paper 3.5), or any: the paper's
+    ablation without OHEM (4.5)."""
     samples: int = Field(default=256, gt=0)
     """Anchors mined per module and image (`default_config.yml` ANCHOR_BATCHSIZE)."""
     positive_fraction: float = Field(default=0.25, ge=0, le=1)

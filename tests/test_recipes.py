@@ -10,9 +10,11 @@ from keras import ops
 
 from ssh_tf.config import Config, LossConfig, TrainConfig, load
 from ssh_tf.data.images import pyramid_scales, scaled_size
+from ssh_tf.geometry.anchors import anchor_grid
 from ssh_tf.geometry.proposals import propose
-from ssh_tf.geometry.targets import POSITIVE, label_anchors
+from ssh_tf.geometry.targets import NEGATIVE, POSITIVE, label_anchors, random_ranks
 from ssh_tf.model.losses import box_loss
+from ssh_tf.model.ohem import assign, training_model
 from ssh_tf.model.ssh import SSH
 from ssh_tf.training.optimizer import official_multipliers
 from ssh_tf.training.trainer import freeze, micro_batches
@@ -157,3 +159,77 @@ def test_shorter_sides_of_the_pyramid(config: Config, shorter: list[int]):
 def test_bias_multiplier_follows_its_field():
     rule = official_multipliers(TrainConfig(bias_lr_multiplier=1.0), ("m1",))
     assert rule("m1_cls/bias") == (1.0, 0.0)
+
+
+SIZES = {(group, side) for group in ("data", "detect") for side in ("shorter_px", "longer_px")}
+
+# What each ablation of the paper changes, and nothing else.
+ABLATIONS = {
+    "finer_anchors": {("model", "modules")},
+    "no_context": {("model", "context")},
+    "no_fusion": {("model", "fusion")},
+    "no_ohem": {("loss", "mining")},
+    "only_m2": {("model", "modules")},
+    "size_600x1000": SIZES,
+    "size_800x1200": SIZES,
+    "size_1400x1800": SIZES,
+}
+
+
+def differing_fields(config: Config) -> set[tuple[str, str]]:
+    ours, official = config.model_dump(), OFFICIAL.model_dump()
+    return {
+        (group, field)
+        for group, fields in ours.items()
+        for field in fields
+        if ours[group][field] != official[group][field]
+    }
+
+
+def test_every_ablation_is_listed_and_changes_what_it_says():
+    files = {path.stem: load(path) for path in (CONFIGS / "ablations").glob("*.yaml")}
+    assert {name: differing_fields(config) for name, config in files.items()} == ABLATIONS
+
+
+@pytest.mark.parametrize("name", [name for name in ABLATIONS if not name.startswith("size_")])
+def test_each_ablation_builds_and_gives_losses(name: str):
+    config = load(CONFIGS / "ablations" / f"{name}.yaml")
+    network = SSH(config.model, (0.0, 0.0, 0.0))
+    training = training_model(network, config.loss)
+    losses = training(
+        {
+            "images": np.full((1, 128, 160, 3), 100.0, np.float32),
+            "sizes": np.array([[128, 160]], np.int32),
+            "faces": np.array([[[20.0, 30.0, 80.0, 90.0]]], np.float32),
+        }
+    )
+    assert len(losses) == 4 * len(config.model.modules)
+    assert all(np.isfinite(float(loss)) for loss in training.losses)
+    assert float(sum(training.losses)) > 0
+
+
+def test_without_hard_mining_samples_have_no_relation_to_hardness():
+    probability = np.random.default_rng(0).uniform(size=(2, 4000)).astype(np.float32)
+    ranks = np.asarray(random_ranks(ops.convert_to_tensor(probability)))
+    assert ((ranks >= 0) & (ranks < 1)).all()
+    for row, ranked in zip(probability, ranks, strict=True):
+        assert abs(np.corrcoef(row, ranked)[0, 1]) < 0.05
+        assert np.histogram(ranked, bins=4, range=(0, 1))[0].min() > 800  # of 1,000 expected
+    # Equal probabilities, as of an untrained network, are told apart by their places.
+    flat = np.asarray(random_ranks(ops.full((1, 4000), 0.5)))
+    assert len(np.unique(flat)) > 3000
+    assert not np.array_equal(ranks, np.asarray(random_ranks(probability * 0.999)))
+
+
+def test_mining_decides_which_negatives_are_sampled():
+    probability = np.linspace(0, 1, 60 * 80 // 16 * 2, dtype=np.float32)[np.newaxis]
+    module = OFFICIAL.model.modules[1]
+    anchors = anchor_grid(15, 20, stride=16, scales=module.anchor_scales)
+    sizes, faces = np.array([[240, 320]], np.int32), np.full((1, 1, 4), -1, np.float32)
+    kept = {}
+    for mining in ("hard", "random"):
+        loss = LossConfig(mining=mining, samples=20)
+        labels, _ = assign(probability, anchors, sizes, faces, module=module, loss=loss)
+        kept[mining] = probability[np.asarray(labels) == NEGATIVE]
+        assert len(kept[mining]) == 20
+    assert kept["hard"].mean() > kept["random"].mean() + 0.1

@@ -126,6 +126,23 @@ def mine(
     return ops.cast(ops.where(positives, POSITIVE, labels), "int32")
 
 
+def random_ranks(probability: Tensor) -> Tensor:
+    """Returns numbers without relation to hardness, for `mine` to sample by.
+
+    A hash of each anchor's place and probability: other numbers at every step of a training, the
+    same ones when a stopped training continues, and no state to keep.
+
+    Args:
+        probability: `[B, N]` float32 in `[0, 1]`.
+
+    Returns:
+        `[B, N]` float32 in `[0, 1)`.
+    """
+    place = ops.cast(ops.arange(ops.shape(probability)[1]), "float32")
+    waves = ops.sin(probability * 1298.98 + place * 0.7548777) * 437.585
+    return waves - ops.floor(waves)
+
+
 def _hardest(
     candidates: Tensor, hardness: Tensor, count: int, *, limit: Tensor | None = None
 ) -> Tensor:

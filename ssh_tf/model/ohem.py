@@ -15,6 +15,7 @@ from ssh_tf.geometry.targets import (
     label_anchors,
     match,
     mine,
+    random_ranks,
     trainable_anchors,
 )
 from ssh_tf.model.losses import box_loss, class_loss
@@ -150,9 +151,8 @@ def assign(
         positive_inclusive=loss.positive_inclusive,
         negative_iou=loss.negative_iou,
     )
-    labels = mine(
-        labels, probability, samples=loss.samples, positive_fraction=loss.positive_fraction
-    )
+    ranks = probability if loss.mining == "hard" else random_ranks(probability)
+    labels = mine(labels, ranks, samples=loss.samples, positive_fraction=loss.positive_fraction)
     return labels, encode(face, anchors)
 
 
