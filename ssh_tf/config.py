@@ -182,6 +182,21 @@ class DetectConfig(Settings):
     """Most boxes returned for an image; by default all, like the official code."""
 
 
+class ExportConfig(Settings):
+    """What an exported SavedModel keeps of its own; scale and thresholds are `DetectConfig`'s."""
+
+    max_detections: int = Field(default=750, gt=0)
+    """Rows of the outputs: the best faces of an image, filled up with zeros."""
+    max_bytes: int = Field(default=32 * 2**20, gt=0)
+    """Encoded images of more bytes are refused before anything reads them."""
+    max_pixels: int = Field(default=64_000_000, gt=0)
+    """Images whose header says more pixels are refused before they are decoded (3 bytes each)."""
+    float16: bool = False
+    """Store weights as float16, half the size; all arithmetic stays float32."""
+    version: int | None = Field(default=None, gt=0)
+    """The version's number; by default one more than the newest."""
+
+
 # The scales that published results were made at: `wider.yml`, `wider_pyramid.yml`; FDDB and Pascal
 # Faces as the paper has them. AFW, which it leaves out, as Pascal Faces. `demo`: configs/demo.yaml.
 PRESETS: Mapping[str, Mapping[str, Any]] = {

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 from ssh_tf import signature
-from ssh_tf.config import Config
+from ssh_tf.config import Config, ExportConfig
 from ssh_tf.data.builder import build_records
 from ssh_tf.data.synthetic import generate
 from ssh_tf.data.wider import WiderImage, find_split, read_annotations, split_layout
@@ -108,7 +108,7 @@ def run_demo(
             detector.network,
             detector.config,
             folder / "export" / "ssh",
-            max_detections=SERVED_DETECTIONS,
+            ExportConfig(max_detections=SERVED_DETECTIONS),
         )
     example = wider / "WIDER_val" / "images" / max(images, key=lambda image: len(image.boxes)).name
     result = DemoResult(

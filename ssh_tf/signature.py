@@ -29,3 +29,12 @@ DETECTION_BOXES = "detection_boxes"
 DETECTION_SCORES = "detection_scores"
 DETECTION_CLASSES = "detection_classes"
 NUM_DETECTIONS = "num_detections"
+RAW = "raw"
+IMAGES = "images"
+STATUS = "detection_status"
+
+# Values of STATUS, one per image. Anything but OK comes with no detections.
+STATUS_OK = 0
+STATUS_NOT_AN_IMAGE = 1
+STATUS_TOO_LARGE = 2
+STATUS_CORRUPT = 3

@@ -15,7 +15,7 @@ import pytest
 
 from ssh_tf import cli
 from ssh_tf.cli import terminal
-from ssh_tf.config import PRESETS
+from ssh_tf.config import PRESETS, ExportConfig
 from ssh_tf.data.builder import build_records
 from ssh_tf.data.wider import split_layout
 from ssh_tf.evaluation.curves import RocCurve
@@ -34,6 +34,7 @@ COMMANDS = (
     "export",
     "convert",
     "benchmark",
+    "serve",
 )
 
 
@@ -144,6 +145,7 @@ MISTAKES = [
     ("detect --model W/file --shorter_px 0 --out W/new W/images", "`detect.shorter_px`: Input"),
     ("export --model W/absent --out W/new", "W/absent does not exist"),
     ("benchmark --model W/absent", "W/absent does not exist"),
+    ("serve --model_dir W/absent", "W/absent does not exist. Expected a folder with the versions"),
     ("export --model stub --out W/file", "Output folder W/file is not writable"),
     ("convert --caffemodel W/absent --out W/new/a.keras", "W/absent does not exist"),
 ]
@@ -405,9 +407,11 @@ def test_export_passes_model_and_rows_and_prints_the_version(
         return "models/3"
 
     monkeypatch.setattr("ssh_tf.serving.export.export_savedmodel", export)
-    assert cli.main(["export", "--model", "m", "--out", "models", "--max_detections", "9"]) == 0
-    assert calls == [((Stub.network, Stub.config, "models"), {"max_detections": 750})]
-    assert loads == [("m", {"max_detections": 9})]
+    flags = "--max_detections 9 --max_pixels 99 --max_bytes 77 --float16 --version 5"
+    assert cli.main(f"export --model m --out models {flags}".split()) == 0
+    options = ExportConfig(max_pixels=99, max_bytes=77, float16=True, version=5)
+    assert calls == [((Stub.network, Stub.config, "models", options), {})]
+    assert loads == [("m", {"max_detections": 9})]  # which reaches the rows by its configuration
     assert capsys.readouterr().out == "Exported models/3\n"
 
 

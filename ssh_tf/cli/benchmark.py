@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from ssh_tf.cli.flags import Command, add_model, load_network_detector
+from ssh_tf.cli.flags import Command, add_model, load_network_detector, positive
 from ssh_tf.cli.terminal import import_tensorflow
 from ssh_tf.config import DetectConfig, ModelConfig
 
@@ -30,7 +30,7 @@ def add_commands(command: Command) -> None:
         metavar="HxW",
         help="network inputs, px (default: those of the paper's Table 2)",
     )
-    add("--runs", type=_positive, default=5, help="timed runs of each (default: %(default)s)")
+    add("--runs", type=positive, default=5, help="timed runs of each (default: %(default)s)")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -38,12 +38,6 @@ def _size(text: str) -> tuple[int, int]:
     if match is None:
         raise argparse.ArgumentTypeError(f"expected a size such as 400x800, received {text!r}")
     return int(match[1]), int(match[2])
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, received {text!r}")
-    return int(text)
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from ssh_tf.cli.flags import Command, add_model, load_network_detector
+from ssh_tf.cli.flags import Command, add_model, load_network_detector, positive
 from ssh_tf.cli.terminal import import_tensorflow
+from ssh_tf.config import ExportConfig
 from ssh_tf.files import output_folder
 
 
@@ -17,6 +18,12 @@ def add_commands(command: Command) -> None:
     add = command("export", _export, "write a SavedModel for TensorFlow Serving")
     add_model(add)
     add("--out", default="export/models/ssh", help="folder of versions (default: %(default)s)")
+    add(
+        "--version", type=_version, default="auto", help="number of the version (default: the next)"
+    )
+    add("--max_bytes", type=positive, help="largest encoded image (default: 32 MiB)")
+    add("--max_pixels", type=positive, help="most pixels of an image (default: 64 million)")
+    add("--float16", action="store_true", help="store weights in half the size")
 
 
 def _convert(arguments: argparse.Namespace) -> None:
@@ -30,11 +37,20 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     import_tensorflow()
-    from ssh_tf.serving.export import DEFAULT_ROWS, export_savedmodel
+    from ssh_tf.serving.export import export_savedmodel
 
     detector = load_network_detector(arguments)
-    rows = detector.config.max_detections or DEFAULT_ROWS
-    version = export_savedmodel(
-        detector.network, detector.config, arguments.out, max_detections=rows
-    )
+    options = {
+        "max_detections": detector.config.max_detections,
+        "max_bytes": arguments.max_bytes,
+        "max_pixels": arguments.max_pixels,
+        "version": None if arguments.version == "auto" else arguments.version,
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    settings = ExportConfig(float16=arguments.float16, **given)
+    version = export_savedmodel(detector.network, detector.config, arguments.out, settings)
     print(f"Exported {version}")
+
+
+def _version(text: str) -> str | int:
+    return text if text == "auto" else positive(text)

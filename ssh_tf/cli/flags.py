@@ -33,6 +33,12 @@ def add_model(add: Flags, *, required: bool = True) -> None:
     add("--max_detections", type=int, help="most faces of an image (default: all; export: 750)")
 
 
+def given_settings(arguments: argparse.Namespace) -> list[str]:
+    """Returns the flags of `add_model`, without `--model`, that were given."""
+    names = ("preset", "pyramid", *_SETTINGS)
+    return [name for name in names if getattr(arguments, name) not in (None, False)]
+
+
 def load_detector(
     arguments: argparse.Namespace, *, preset: str | None = None
 ) -> "Detector | ExportedDetector":
@@ -69,3 +75,10 @@ def load_network_detector(arguments: argparse.Namespace) -> "Detector":
             f"{arguments.model} is a SavedModel. Name the run folder or weights it was made from."
         )
     return detector
+
+
+def positive(text: str) -> int:
+    """Parses a whole number from 1; argparse turns the error into wrong usage."""
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, received {text!r}")
+    return int(text)

@@ -35,6 +35,30 @@ def decode(encoded: Tensor) -> Tensor:
         )
 
 
+def header_size(encoded: Tensor) -> Tensor:
+    """Reads the size that a JPEG's or PNG's header states, without decoding it.
+
+    Args:
+        encoded: Scalar string, the file's bytes.
+
+    Returns:
+        `[2]` int64, height and width, px.
+
+    Raises:
+        tf.errors.InvalidArgumentError: If the bytes are neither, or the header is incomplete.
+    """
+
+    def png() -> Tensor:
+        # Signature, length and type of the first chunk; then width and height, big-endian.
+        sides = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
+        return tf.cast(tf.ensure_shape(sides, [2])[::-1], tf.int64)
+
+    def jpeg() -> Tensor:
+        return tf.cast(tf.io.extract_jpeg_shape(encoded)[:2], tf.int64)
+
+    return tf.cond(tf.io.is_jpeg(encoded), jpeg, png)
+
+
 def single_scale(size: Tensor, *, shorter_px: int, longer_px: int) -> Tensor:
     """Returns the factor that brings the shorter side to `shorter_px`, or the longer to its limit.
 

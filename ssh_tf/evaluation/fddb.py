@@ -247,7 +247,8 @@ def _pixel(value: float) -> int:
 
 
 def _image_size(path: Path) -> tuple[int, int]:
-    image = cv2.imread(str(existing_file(path, "an FDDB image")))
+    as_stored = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imread(str(existing_file(path, "an FDDB image")), as_stored)
     if image is None:
         raise UserError(f"{path} is not a readable image. Unpack FDDB's images again.")
     height, width = image.shape[:2]

@@ -27,12 +27,19 @@ class Detections(NamedTuple):
     scores: Tensor
 
 
-def detection_function(network: SSH, config: DetectConfig) -> Callable[[Tensor], Detections]:
+def detection_function(
+    network: SSH,
+    config: DetectConfig,
+    *,
+    forward: Callable[[Tensor], dict[str, Tensor]] | None = None,
+) -> Callable[[Tensor], Detections]:
     """Returns the function that finds the faces of one image.
 
     Args:
         network: The detector.
         config: Scale and thresholds.
+        forward: What computes the network's outputs from `[1, H, W, 3]` float32; by default the
+            network as it is.
 
     Returns:
         A function of `[H, W, 3]` uint8 RGB, traceable by `tf.function` for any H and W.
@@ -40,14 +47,14 @@ def detection_function(network: SSH, config: DetectConfig) -> Callable[[Tensor],
     References:
         `SSH/test.py: detect`.
     """
-    exact = network.exact()
+    forward = forward or network.exact()
 
     def detect(image: Tensor) -> Detections:
         boxes, scores = [], []
         for scale, modules in levels(tf.shape(image)[:2], network.config.modules, config):
             pixels = resize(image, scale)
             found, score = module_proposals(
-                exact(pixels[tf.newaxis]),
+                forward(pixels[tf.newaxis]),
                 tf.shape(pixels)[:2],
                 modules,
                 top_k=config.top_k,

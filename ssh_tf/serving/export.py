@@ -1,125 +1,157 @@
 """Writes a SavedModel for TensorFlow Serving: image bytes in, boxes out, everything inside.
 
-The signature is described in export/README.md.
+The signatures are described in export/README.md.
 """
 
+import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+import yaml
 
 from ssh_tf import signature
-from ssh_tf.config import DetectConfig
-from ssh_tf.data.images import decode
+from ssh_tf.config import DetectConfig, ExportConfig
 from ssh_tf.errors import UserError
 from ssh_tf.files import output_folder
-from ssh_tf.inference.graph import Detections, detection_function
+from ssh_tf.inference.detector import Detector
+from ssh_tf.inference.graph import detection_function
 from ssh_tf.model.ssh import SSH
+from ssh_tf.serving.graph import from_bytes, from_pixels
+from ssh_tf.serving.verify import check_parity, example_image, replay_warmup
+from ssh_tf.serving.warmup import write_warmup
+from ssh_tf.version import __version__
+
+_LOG = logging.getLogger(__name__)
 
 Tensor = Any
-
-# What the official code keeps of an image in its own evaluation is far less on almost all images.
-DEFAULT_ROWS = 750
+Forward = Callable[[Tensor], dict[str, Tensor]]
 
 
 def export_savedmodel(
-    network: SSH, config: DetectConfig, out: str | Path, *, max_detections: int = DEFAULT_ROWS
+    network: SSH, config: DetectConfig, out: str | Path, options: ExportConfig | None = None
 ) -> Path:
-    """Writes the next version of a served model.
+    """Writes a version of a served model and proves that it works.
 
-    TensorFlow Serving looks for new versions every second, so the folder is written aside and
-    renamed when it is whole.
+    TensorFlow Serving looks for new versions every second, so the folder is written aside, checked
+    there, and renamed when it is whole and right: warm-up requests run, and it finds the faces that
+    `Detector` finds.
 
     Args:
         network: The detector's network.
         config: Scale and thresholds.
         out: The model's folder; its subfolders `1`, `2`, ... are the versions.
-        max_detections: Rows of the outputs: the best faces of an image, filled up with zeros.
+        options: Rows, limits, storage, version.
 
     Returns:
         The new version's folder.
 
     Raises:
-        UserError: If `out` is not writable or is something else than a folder of versions, or
-            there are no rows.
+        UserError: If `out` is not writable or is something else than a folder of versions, the
+            version exists, or the export does not pass its checks; nothing is left of it then.
     """
-    if max_detections < 1:
-        raise UserError(f"--max_detections must be at least 1. Received: {max_detections}.")
+    options = options or ExportConfig()
     folder = output_folder(out)
-    version = folder / str(_next_version(folder))
+    version = _version_folder(folder, options.version)
     temporary = folder / f".{version.name}.{os.getpid()}.tmp"
-    config = config.model_copy(update={"max_detections": max_detections})
-    detect = detection_function(network, config)
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=signature.IMAGE_BYTES)])
-    def from_bytes(image_bytes: Tensor) -> dict[str, Tensor]:
-        return _batched(detect, decode, image_bytes, max_detections)
-
-    pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name=signature.IMAGE_TENSOR)
-
-    @tf.function(input_signature=[pixels])
-    def from_pixels(image_tensor: Tensor) -> dict[str, Tensor]:
-        return _batched(detect, tf.identity, image_tensor, max_detections)
-
-    # Keras' ExportArchive would store every weight twice.
-    module = tf.Module()
-    module.weights = [variable.value for variable in network.variables]
-    signatures = {signature.SERVING_DEFAULT: from_bytes, signature.IMAGE_TENSOR: from_pixels}
+    config = config.model_copy(update={"max_detections": options.max_detections})
+    module, forward = _served(network, half=options.float16)
+    detect = detection_function(network, config, forward=forward)
     try:
-        tf.saved_model.save(module, str(temporary), signatures)
+        tf.saved_model.save(module, str(temporary), _signatures(detect, forward, options))
+        _write_assets(temporary, network, config, options)
+        if not write_warmup(temporary, example_image()):
+            _LOG.warning("No warm-up requests: they need the extra, pip install ssh-tf[serving].")
+        replay_warmup(temporary)
+        check_parity(temporary, detect)
         temporary.rename(version)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return version
 
 
-def _next_version(folder: Path) -> int:
+def _version_folder(folder: Path, version: int | None) -> Path:
     if (folder / "saved_model.pb").exists():
         raise UserError(f"{folder} is itself a SavedModel. --out must hold numbered versions.")
-    return 1 + max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=0)
+    there = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+    if version in there:
+        raise UserError(f"Version {version} is in {folder} already. Its newest is {max(there)}.")
+    return folder / str(version or max(there, default=0) + 1)
 
 
-def _batched(
-    detect: Callable[[Tensor], Detections],
-    read: Callable[[Tensor], Tensor],
-    items: Tensor,
-    rows: int,
-) -> dict[str, Tensor]:
-    """Reads and detects item by item, so that no result depends on its batch mates."""
+def _served(network: SSH, *, half: bool) -> tuple[tf.Module, Forward]:
+    """Returns what holds the weights, once, and the forward pass that reads them there.
 
-    def one(item: Tensor) -> dict[str, Tensor]:
-        image = read(item)
-        return _padded(detect(image), tf.shape(image)[:2], rows)
-
-    outputs = {
-        signature.DETECTION_BOXES: tf.TensorSpec([rows, 4], tf.float32),
-        signature.DETECTION_SCORES: tf.TensorSpec([rows], tf.float32),
-        signature.DETECTION_CLASSES: tf.TensorSpec([rows], tf.float32),
-        signature.NUM_DETECTIONS: tf.TensorSpec([], tf.int32),
+    Keras' ExportArchive would store every weight twice.
+    """
+    module, exact = tf.Module(), network.exact()
+    if not half:
+        module.weights = [variable.value for variable in network.variables]
+        return module, exact
+    stored = {
+        variable.path: tf.Variable(tf.cast(variable.value, tf.float16), trainable=False)
+        for variable in network.variables
     }
-    result: dict[str, Tensor] = tf.map_fn(one, items, fn_output_signature=outputs)
-    return result
+    module.weights = stored
+
+    def forward(images: Tensor) -> dict[str, Tensor]:
+        trainable, others = (
+            [tf.cast(stored[variable.path], tf.float32) for variable in variables]
+            for variables in (exact.trainable_variables, exact.non_trainable_variables)
+        )
+        outputs: dict[str, Tensor] = exact.stateless_call(trainable, others, images)[0]
+        return outputs
+
+    return module, forward
 
 
-def _padded(found: Detections, size: Tensor, rows: int) -> dict[str, Tensor]:
-    """Normalises boxes to the image and fills up with zeros to `rows`."""
-    height, width = tf.unstack(tf.cast(size, tf.float32))
-    x1, y1, x2, y2 = tf.unstack(found.boxes, axis=-1)
-    boxes = tf.stack([y1 / height, x1 / width, y2 / height, x2 / width], axis=-1)
-    count = tf.shape(found.scores)[0]
-    missing = rows - count
+def _signatures(
+    detect: Callable[[Tensor], Any], forward: Forward, options: ExportConfig
+) -> dict[str, Any]:
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=signature.IMAGE_BYTES)])
+    def image_bytes(items: Tensor) -> dict[str, Tensor]:
+        return from_bytes(detect, items, options)
 
-    def fill(values: Tensor) -> Tensor:
-        return tf.pad(values, [[0, missing]] + [[0, 0]] * (values.shape.rank - 1))
+    pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name=signature.IMAGE_TENSOR)
+
+    @tf.function(input_signature=[pixels])
+    def image_tensor(items: Tensor) -> dict[str, Tensor]:
+        return from_pixels(detect, items, options)
+
+    images = tf.TensorSpec([None, None, None, 3], tf.float32, name=signature.IMAGES)
+
+    @tf.function(input_signature=[images])
+    def raw(items: Tensor) -> dict[str, Tensor]:
+        return forward(items)
 
     return {
-        signature.DETECTION_BOXES: tf.ensure_shape(fill(boxes), [rows, 4]),
-        signature.DETECTION_SCORES: tf.ensure_shape(fill(found.scores), [rows]),
-        signature.DETECTION_CLASSES: tf.ensure_shape(
-            fill(tf.fill([count], float(signature.FACE_LABEL))), [rows]
-        ),
-        signature.NUM_DETECTIONS: count,
+        signature.SERVING_DEFAULT: image_bytes,
+        signature.IMAGE_TENSOR: image_tensor,
+        signature.RAW: raw,
     }
+
+
+def _write_assets(folder: Path, network: SSH, config: DetectConfig, options: ExportConfig) -> None:
+    """Writes what the model is and where it comes from, for people and other programs."""
+    assets = folder / "assets"
+    assets.mkdir(exist_ok=True)
+    settings = {
+        "model": network.config.model_dump(mode="json"),
+        "detect": config.model_dump(mode="json"),
+        "export": options.model_dump(mode="json"),
+    }
+    origin = {
+        "ssh_tf": __version__,
+        "tensorflow": tf.__version__,
+        "network": json.loads(Detector(network, config).fingerprint())["weights_sha256"],
+        "channels": "RGB",
+        "pixel_means": [float(np.float32(mean)) for mean in network.means],
+    }
+    (assets / "labels.txt").write_text(f"{signature.FACE_LABEL} {signature.FACE_TEXT}\n")
+    (assets / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    (assets / "origin.json").write_text(json.dumps(origin, indent=1) + "\n")

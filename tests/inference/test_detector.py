@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssh_tf.config import PRESETS, to_yaml
+from ssh_tf.config import PRESETS, ExportConfig, to_yaml
 from ssh_tf.errors import UserError
 from ssh_tf.inference.detector import (
     Detector,
@@ -182,7 +182,8 @@ def test_a_missing_path_and_a_folder_without_images_are_named(album: Path):
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one exported version of the small network."""
     folder = tmp_path_factory.mktemp("models")
-    export_savedmodel(small_network(), small_config().detect, folder, max_detections=300)
+    options = ExportConfig(max_detections=300)
+    export_savedmodel(small_network(), small_config().detect, folder, options)
     return folder
 
 

@@ -1,5 +1,7 @@
 """Tests of the SavedModel: the Python detector's boxes, by every loader, without this package."""
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from ssh_tf import signature
+from ssh_tf.config import ExportConfig
 from ssh_tf.data.images import decode
 from ssh_tf.errors import UserError
 from ssh_tf.inference.detector import Detector
 from ssh_tf.serving.export import export_savedmodel
+from ssh_tf.serving.warmup import WARMUP
 from tests.small import encode, picture, small_config, small_network
 
 ROWS = 120
@@ -39,7 +44,7 @@ def detector() -> Detector:
 @pytest.fixture(scope="module")
 def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("ssh")
-    return export_savedmodel(small_network(), CONFIG, out, max_detections=ROWS)
+    return export_savedmodel(small_network(), CONFIG, out, ExportConfig(max_detections=ROWS))
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +107,7 @@ def test_outputs_have_the_documented_shapes_and_types(loaded: Any):
         "detection_scores": ((2, ROWS), np.float32),
         "detection_classes": ((2, ROWS), np.float32),
         "num_detections": ((2,), np.int32),
+        "detection_status": ((2,), np.int32),
     }
 
 
@@ -120,18 +126,19 @@ def test_an_empty_batch_gives_empty_outputs(loaded: Any):
         "detection_scores": (0, ROWS),
         "detection_classes": (0, ROWS),
         "num_detections": (0,),
+        "detection_status": (0,),
     }
     none = loaded.signatures["image_tensor"](image_tensor=tf.zeros([0, 8, 8, 3], tf.uint8))
     assert none["detection_boxes"].shape == (0, ROWS, 4)
 
 
-@pytest.mark.parametrize(
-    "broken", [b"", b"hello", IMAGES["jpeg"][:-300], encode(picture(), ".webp")]
-)
-def test_bytes_that_are_no_image_fail_the_request(loaded: Any, broken: bytes):
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        serve(loaded, [IMAGES["jpeg"], broken])
-    assert serve(loaded, [IMAGES["jpeg"]])["num_detections"][0] > 0
+def test_the_raw_signature_gives_the_network_s_outputs(loaded: Any):
+    images = np.stack([picture(64, 96, seed=seed) for seed in range(2)]).astype(np.float32)
+    outputs = loaded.signatures["raw"](images=tf.constant(images))
+    expected = small_network().exact()(images)
+    assert set(outputs) == set(expected)
+    for key, value in expected.items():
+        np.testing.assert_allclose(outputs[key], value, atol=1e-4)
 
 
 def test_a_session_of_tensorflow_1_runs_it_too(version: Path, detector: Detector):
@@ -179,15 +186,18 @@ def test_the_names_are_those_of_the_signature_module(proto: SavedModel):
     inputs = {
         signature.SERVING_DEFAULT: signature.IMAGE_BYTES,
         signature.IMAGE_TENSOR: signature.IMAGE_TENSOR,
+        signature.RAW: signature.IMAGES,
     }
     assert set(calls) - {"__saved_model_init_op"} == set(inputs)
     for name, key in inputs.items():
         assert set(calls[name].inputs) == {key}
+    for name in (signature.SERVING_DEFAULT, signature.IMAGE_TENSOR):
         assert set(calls[name].outputs) == {
             signature.DETECTION_BOXES,
             signature.DETECTION_SCORES,
             signature.DETECTION_CLASSES,
             signature.NUM_DETECTIONS,
+            signature.STATUS,
         }
 
 
@@ -228,6 +238,8 @@ def save_quickly(module: Any, path: str, signatures: Any) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tf.saved_model, "save", save_quickly)
+    monkeypatch.setattr("ssh_tf.serving.export.replay_warmup", lambda folder: None)
+    monkeypatch.setattr("ssh_tf.serving.export.check_parity", lambda folder, detect: None)
 
 
 @pytest.mark.usefixtures("quick")
@@ -262,7 +274,8 @@ def test_a_version_appears_only_when_it_is_whole(tmp_path: Path, monkeypatch: py
         seen.extend(entry.name for entry in tmp_path.iterdir())
 
     monkeypatch.setattr(tf.saved_model, "save", watch)
-    export_savedmodel(small_network(), CONFIG, tmp_path)
+    with pytest.raises(OSError, match="SavedModel file does not exist"):  # `watch` wrote none
+        export_savedmodel(small_network(), CONFIG, tmp_path)
     # TensorFlow Serving takes folders whose names are numbers for versions.
     assert len(seen) == 1
     assert not seen[0].isdecimal()
@@ -279,7 +292,91 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path):
         export_savedmodel(small_network(), CONFIG, tmp_path / "ssh")
 
 
-def test_an_output_without_rows_is_refused(tmp_path: Path):
-    with pytest.raises(UserError, match=r"--max_detections must be at least 1. Received: 0"):
-        export_savedmodel(small_network(), CONFIG, tmp_path / "ssh", max_detections=0)
-    assert not (tmp_path / "ssh").exists()
+@pytest.mark.usefixtures("quick")
+def test_a_version_can_be_named_once(tmp_path: Path):
+    options = ExportConfig(version=7)
+    assert export_savedmodel(small_network(), CONFIG, tmp_path, options) == tmp_path / "7"
+    with pytest.raises(UserError, match=r"Version 7 is in .* already\. Its newest is 7"):
+        export_savedmodel(small_network(), CONFIG, tmp_path, options)
+    assert export_savedmodel(small_network(), CONFIG, tmp_path) == tmp_path / "8"
+
+
+def test_an_export_that_differs_from_the_detector_is_deleted(
+    version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def other(module: Any, path: str, signatures: Any) -> None:
+        shutil.copytree(version, path)  # a model of other thresholds
+
+    monkeypatch.setattr(tf.saved_model, "save", other)
+    config = CONFIG.model_copy(update={"score_threshold": 0.6})
+    with pytest.raises(UserError, match=r"The export finds \d+ faces where the detector finds \d+"):
+        export_savedmodel(small_network(), config, tmp_path, ExportConfig(max_detections=ROWS))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_does_not_run_is_deleted(
+    version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def damaged(module: Any, path: str, signatures: Any) -> None:
+        shutil.copytree(version, path)
+        (Path(path) / "variables" / "variables.index").write_bytes(b"")
+
+    monkeypatch.setattr(tf.saved_model, "save", damaged)
+    with pytest.raises(UserError, match=r"The export fails its warm-up \(.*It was deleted"):
+        export_savedmodel(small_network(), CONFIG, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_warm_up_has_a_request_for_each_signature(version: Path):
+    prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
+    records = tf.data.TFRecordDataset(str(version / WARMUP)).as_numpy_iterator()
+    sent = [
+        prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        for record in records
+    ]
+    assert [request.model_spec.signature_name for request in sent] == [
+        "serving_default",
+        "image_tensor",
+        "raw",
+    ]
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(version))
+        for request in sent:
+            call = meta.signature_def[request.model_spec.signature_name]
+            feed = {
+                call.inputs[key].name: tf.make_ndarray(value)
+                for key, value in request.inputs.items()
+            }
+            fetches = {key: info.name for key, info in call.outputs.items()}
+            assert all(len(value) == 1 for value in session.run(fetches, feed).values())
+
+
+def test_the_assets_say_what_it_is_and_where_it_comes_from(version: Path):
+    assets = version / "assets"
+    assert (assets / "labels.txt").read_text() == "1 face\n"
+    settings = yaml.safe_load((assets / "config.yaml").read_text())
+    assert settings["detect"] == {
+        **CONFIG.model_dump(mode="json"),
+        "max_detections": ROWS,
+    }
+    assert settings["export"]["max_detections"] == ROWS
+    origin = json.loads((assets / "origin.json").read_text())
+    assert origin["channels"] == "RGB"
+    assert len(origin["network"]) == 64
+    np.testing.assert_allclose(origin["pixel_means"], small_network().means, rtol=1e-6)
+
+
+def test_half_weights_take_half_the_space_and_find_the_same_faces(tmp_path: Path, loaded: Any):
+    options = ExportConfig(max_detections=ROWS, float16=True)
+    half = export_savedmodel(small_network(), CONFIG, tmp_path, options)
+    size = sum(file.stat().st_size for file in half.rglob("*") if file.is_file())
+    assert size < 42e6
+    rounded, exact = (
+        serve(model, [IMAGES["png"]]) for model in (tf.saved_model.load(str(half)), loaded)
+    )
+    first = slice(0, 5)
+    np.testing.assert_allclose(
+        rounded["detection_scores"][0, first], exact["detection_scores"][0, first], atol=0.05
+    )
+    for output in rounded.values():
+        assert np.isfinite(output).all()
