@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: setup demo test lint type arch check format clean
+.PHONY: setup demo test lint type arch check check-cpp format clean
 
 setup: $(INSTALLED)
 
@@ -28,6 +28,10 @@ type: setup
 
 arch: setup
 	$(BIN)/lint-imports
+
+# Compiles export/cpp against the installed TensorFlow and runs an export through LoadSavedModel.
+check-cpp: setup
+	$(BIN)/python -m pytest tests/serving/test_export.py -k c_plus_plus
 
 check: lint type arch test
 

@@ -1,4 +1,4 @@
-"""Fixtures and process-wide test settings; the only fixture module."""
+"""Fixtures and process-wide test settings."""
 
 import os
 from pathlib import Path

@@ -14,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
-from ssh_tf.cli import benchmark, data, demo, detect, evaluate, export, train
+from ssh_tf.cli import benchmark, data, demo, detect, evaluate, export, serve, train
 from ssh_tf.cli.flags import Flags
 from ssh_tf.errors import UserError
 from ssh_tf.version import __version__
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     _LOG.setLevel(logging.INFO)
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         arguments.run(arguments)
     except UserError as error:
@@ -49,18 +49,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of all commands."""
+    root = argparse.ArgumentParser(
         prog="ssh-tf", description="SSH face detector: build records, train, evaluate, serve."
     )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    root.add_argument("--version", action="version", version=__version__)
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> Flags:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(run=run)
         return sub.add_argument
 
-    for module in (demo, data, train, evaluate, detect, export, benchmark):
+    for module in (demo, data, train, evaluate, detect, export, serve, benchmark):
         module.add_commands(command)
-    return parser
+    return root

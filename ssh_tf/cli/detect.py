@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssh_tf.cli.flags import Command, add_model, load_detector
+from ssh_tf.cli.flags import Command, add_model, given_settings, load_detector
 from ssh_tf.cli.terminal import import_tensorflow, progress
 from ssh_tf.errors import UserError
 from ssh_tf.files import output_folder, write_text
@@ -21,7 +21,8 @@ Entries = list[dict[str, Any]]
 def add_commands(command: Command) -> None:
     """Declares the commands of this file."""
     add = command("detect", _detect, "find faces in images, videos or a camera and draw them")
-    add_model(add)
+    add_model(add, required=False)
+    add("--server", help="a server's REST address instead of --model: http://127.0.0.1:8501")
     add("paths", nargs="*", help="images, folders of images, videos")
     add("--camera", type=int, help="number of a camera, from 0, instead of paths; ends by Ctrl-C")
     add("--frames", type=int, help="most frames of each video or of the camera (default: all)")
@@ -46,7 +47,7 @@ def _detect(arguments: argparse.Namespace) -> None:
     videos += [] if arguments.camera is None else [arguments.camera]
     if arguments.json is not None:
         output_folder(arguments.json.parent)
-    detector = load_detector(arguments)
+    detector = _finder(arguments)
     shown = {"show_from": arguments.show_from, "progress": progress}
     entries: Entries = []
     if images:
@@ -57,6 +58,21 @@ def _detect(arguments: argparse.Namespace) -> None:
     if arguments.json is not None:
         write_text(arguments.json, json.dumps(entries, indent=1) + "\n")
     _summarise(entries, arguments)
+
+
+def _finder(arguments: argparse.Namespace) -> "FaceFinder":
+    """Returns what finds the faces: a model, or a server's client."""
+    if bool(arguments.model) == bool(arguments.server):
+        raise UserError("Name a model with --model, or else a server with --server.")
+    if not arguments.server:
+        return load_detector(arguments)
+    if given := given_settings(arguments):
+        raise UserError(f"--server has its own settings. Leave --{' and --'.join(given)} away.")
+    from ssh_tf.serving.client import RestClient
+    from ssh_tf.serving.remote import ServerDetector
+
+    url, _, name = arguments.server.partition("/v1/models/")
+    return ServerDetector(RestClient(url, name or "ssh"))
 
 
 def _detect_videos(

@@ -19,6 +19,7 @@ from ssh_tf.data.images import decode, resize, single_scale
 from ssh_tf.data.synthetic import draw_image
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import joint_nms, module_proposals
+from ssh_tf.inference.quiet import without_deprecations
 from ssh_tf.model.ssh import SSH
 
 # WIDER's usual factor: 1024 px wide landscapes become 1600 px wide.
@@ -92,15 +93,11 @@ def count_flops(network: SSH, size: tuple[int, int]) -> float:
     graph = tf.function(lambda images: exact(images)).get_concrete_function(image).graph
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"
-    level = tf.get_logger().level
-    tf.get_logger().setLevel("ERROR")  # the profiler advises against itself
-    try:
+    with without_deprecations():
         return float(tf.compat.v1.profiler.profile(graph, options=options).total_float_ops)
-    finally:
-        tf.get_logger().setLevel(level)
 
 
-def matrix_flops_per_second(repeats: int = 5) -> float:
+def matrix_flops_per_second(repeats: int = 20) -> float:
     """Measures the best rate of a float32 matrix product of 2048 x 2048, operations per second."""
     matrix = tf.random.stateless_normal([_MATRIX, _MATRIX], seed=(0, 0))
     multiply = tf.function(lambda a: tf.reduce_sum(a @ a))

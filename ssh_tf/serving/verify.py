@@ -12,6 +12,7 @@ from ssh_tf.data.images import decode
 from ssh_tf.data.synthetic import draw_image
 from ssh_tf.errors import UserError
 from ssh_tf.inference.graph import Detections
+from ssh_tf.inference.quiet import without_deprecations
 from ssh_tf.serving.warmup import requests
 
 Tensor = Any
@@ -38,7 +39,7 @@ def replay_warmup(folder: Path) -> None:
         for name, request in requests(example_image()).items()
     }
     try:
-        with v1.Session(graph=tf.Graph()) as session:
+        with without_deprecations(), v1.Session(graph=tf.Graph()) as session:
             signatures = v1.saved_model.loader.load(session, ["serve"], str(folder)).signature_def
             for name, request in inputs.items():
                 definition = signatures[name]

@@ -1,6 +1,7 @@
 """Tests of the SavedModel: the Python detector's boxes, by every loader, without this package."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -380,3 +381,26 @@ def test_half_weights_take_half_the_space_and_find_the_same_faces(tmp_path: Path
     )
     for output in rounded.values():
         assert np.isfinite(output).all()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_the_c_plus_plus_loader_of_tensorflow_serving_runs_it(
+    version: Path, detector: Detector, tmp_path: Path
+):
+    program, image = tmp_path / "load_savedmodel", tmp_path / "image.jpg"
+    image.write_bytes(IMAGES["jpeg"])
+    build = Path(__file__).parents[2] / "export" / "cpp" / "build.sh"
+    environment = {**os.environ, "PYTHON": sys.executable}
+    subprocess.run([build, program], check=True, env=environment, capture_output=True)
+    run = [program, version, image]
+    found = subprocess.run(run, check=True, capture_output=True, text=True).stdout.splitlines()
+    pixels = pixels_of(IMAGES["jpeg"])
+    expected = detector.detect(pixels)
+    assert found[0] == f"{signature.STATUS_OK} {len(expected.scores)}"
+    table = np.array([row.split() for row in found[1:]], np.float64)
+    height, width = pixels.shape[:2]
+    boxes = table[:, [1, 0, 3, 2]] * [width, height, width, height]
+    np.testing.assert_allclose(boxes, expected.boxes, atol=0.1)
+    np.testing.assert_allclose(table[:, 4], expected.scores, atol=1e-4)
+    run = [program, version, __file__]
+    assert subprocess.run(run, check=True, capture_output=True, text=True).stdout == "1 0\n"

@@ -1,0 +1,1 @@
+"""The local server: TensorFlow Serving's REST and gRPC for development and tests."""
