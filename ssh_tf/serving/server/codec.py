@@ -5,12 +5,12 @@ The rules and most messages are those of TensorFlow Serving's `api_rest.md` and 
 
 import base64
 import binascii
-import json
 import zlib
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
+import orjson
 import tensorflow as tf
 
 from ssh_tf.serving.server.errors import ServingError, invalid
@@ -61,10 +61,8 @@ def parse(body: bytes) -> dict[str, Any]:
         ServingError: If it is none. NaN and Infinity are no JSON.
     """
     try:
-        request = json.loads(body, parse_constant=_no_constant)
-    except RecursionError as error:
-        raise invalid("JSON Parse error: nested too deeply") from error
-    except ValueError as error:
+        request = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
         raise invalid(f"JSON Parse error: {error}") from error
     if not isinstance(request, dict):
         raise invalid("JSON Value: Is not object")
@@ -111,11 +109,7 @@ def encode(outputs: Arrays, *, rows: bool) -> bytes:
     else:
         result = next(iter(values.values())) if len(values) == 1 else values
     key = "predictions" if rows else "outputs"
-    return json.dumps({key: result}, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _no_constant(token: str) -> NoReturn:
-    raise ValueError(f"{token} is not a number of JSON")
+    return orjson.dumps({key: result}, default=np.ndarray.tolist, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _is_base64(value: Any) -> bool:
@@ -213,7 +207,7 @@ def _json_value(key: str, array: np.ndarray) -> Any:
         return _json_strings(array.tolist(), binary=key.endswith("_bytes"))
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ServingError("INTERNAL", f"Output {key} of the model holds NaN or Infinity")
-    return array.tolist()
+    return array
 
 
 def _json_strings(value: Any, *, binary: bool) -> Any:
