@@ -28,7 +28,7 @@ from ssh_tf.config import ModelConfig
 from ssh_tf.inference.timing import count_flops, matrix_flops_per_second
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import build_network
-from ssh_tf.training.trainer import precision
+from ssh_tf.training.state import precision
 
 OUTPUT = "m1_logits"
 Run = Callable[[np.ndarray], np.ndarray]

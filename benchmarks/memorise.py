@@ -26,7 +26,8 @@ from ssh_tf.data.wider import (
 )
 from ssh_tf.evaluation.run import evaluate_wider
 from ssh_tf.inference.detector import Detector
-from ssh_tf.training.trainer import Logs, train
+from ssh_tf.training.monitor import Logs
+from ssh_tf.training.trainer import train
 
 SMALLEST_PX = 20
 LONGER_PX = 416

@@ -109,8 +109,30 @@ class DataConfig(Settings):
     """Mirror half of the images (the official code doubles the list with mirrored copies)."""
     drop_empty: bool = True
     """Leave out images without a face (`lib/datasets/wider.py`: they have no roidb entry)."""
+    shorter_choices_px: tuple[PositiveInt, ...] = ()
+    """Instead of `shorter_px`: one of these is drawn for each image (`minibatch.py`, for several
+    SCALES). Official: one scale."""
+    crop_px: int | None = Field(default=None, gt=0)
+    """Instead of whole images: random squares, scaled to this side (mxnet-SSH: 640). Official: no."""
+    crop_factors: tuple[float, ...] = (0.3, 0.45, 0.6, 0.8, 1.0)
+    """Sides of the squares, as shares of an image's shorter side (mxnet-SSH)."""
+    crop_smallest_px: float = Field(default=6.0, ge=0)
+    """Faces in a square whose longer side is less at network scale are left out (mxnet-SSH)."""
+    distort_colours: bool = False
+    """Change brightness, contrast, saturation and hue at random (SSD's ranges). Official: no."""
+    canvas_steps: int = Field(default=16, gt=0)
+    """Canvases' sides are multiples of `longer_px` / this (or a limit): few sizes, little padding.
+    Results do not depend on it (docs/decisions/0006)."""
     shuffle_images: int = Field(default=16_384, gt=0)
     """Size of the shuffle buffer in (encoded) images; WIDER train has 12,880."""
+
+
+    @field_validator("crop_factors")
+    @classmethod
+    def _factors_are_shares(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
+        if not factors or not all(0 < factor <= 1 for factor in factors):
+            raise ValueError("each must be above 0 and at most 1, and there must be one")
+        return factors
 
 
 class TrainConfig(Settings):
@@ -127,6 +149,9 @@ class TrainConfig(Settings):
     from random weights."""
     learning_rate: float = Field(default=0.004, gt=0)
     """base_lr (`solver_ssh.prototxt`)."""
+    learning_rate_images: int | None = Field(default=None, gt=0)
+    """Images per update that `learning_rate` is meant for: it is scaled in proportion to
+    `images_per_update` (Goyal et al., arXiv:1706.02677, 2.1). Official: not scaled."""
     schedule: Literal["step", "cosine"] = "step"
     """`step` multiplies by `decay_factor` at each of `decay_steps`; `cosine` falls to zero."""
     decay_steps: tuple[int, ...] = (18_000,)
@@ -147,14 +172,41 @@ class TrainConfig(Settings):
     frozen: tuple[str, ...] = ("block1_", "block2_")
     """Layers whose name starts with one of these stay as they are (`train_ssh.prototxt`: lr_mult 0
     up to conv2_2). Paper 4.1: up to conv3-1."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the convolutions; weights, losses and boxes stay float32. Official: float32."""
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Longest gradient: that of a whole update is shortened to this norm. Official: not clipped."""
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    """Moving average of the weights, which is then what is evaluated and saved: its decay per
+    update; (1 + n) / (10 + n) in the first n updates, where that is less. Official: none."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of the convolutions; weights, losses and boxes stay float32. `float16` scales the
+    loss dynamically. Official: float32."""
+    jit_compile: bool = False
+    """Compile the network's forward and backward pass with XLA, once per canvas. Official: no."""
+    deterministic: bool = False
+    """Make GPU operations give the same bits each time, more slowly. CPUs do in either case."""
     seed: int = Field(default=3, ge=0)
     """Seed of initialisation and sample order (`default_config.yml` RNG_SEED)."""
     checkpoint_every: int = Field(default=1000, gt=0)
     """Steps between checkpoints (`wider.yml` SNAPSHOT_ITERS)."""
     log_every: int = Field(default=20, gt=0)
     """Steps between log entries (`solver_ssh.prototxt` display)."""
+
+
+class ValidationConfig(Settings):
+    """Evaluation while training, by WIDER's protocol; none by default, like the official code."""
+
+    wider_root: str | None = None
+    """Folder in WIDER's layout; None: no validation."""
+    split: str = "val"
+    """Its split."""
+    ground_truth: str | None = None
+    """Folder of the official .mat files; None: all annotated faces count."""
+    every: int = Field(default=1000, gt=0)
+    """Updates between evaluations; the last update is always evaluated."""
+    images: int | None = Field(default=None, gt=0)
+    """Only the first so many images of the split; None: all."""
+    pictures: int = Field(default=4, ge=0)
+    """Images shown in TensorBoard with annotations and detections."""
 
 
 class DetectConfig(Settings):
@@ -216,6 +268,7 @@ class Config(Settings):
     loss: LossConfig = LossConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
+    validation: ValidationConfig = ValidationConfig()
     detect: DetectConfig = DetectConfig()
 
 

@@ -25,7 +25,8 @@ from ssh_tf.inference.graph import Detections
 from ssh_tf.model.weights import load_network
 from ssh_tf.progress import Progress
 from ssh_tf.serving.export import export_savedmodel
-from ssh_tf.training.trainer import Logs, train
+from ssh_tf.training.monitor import Logs
+from ssh_tf.training.trainer import train
 
 TRAIN_IMAGES, VAL_IMAGES = 1500, 60
 IMAGE_SIZE, SMALLEST_FACE_PX = (128, 160), 32

@@ -1,6 +1,7 @@
 """Files that are either whole or absent: write aside, then rename."""
 
 import contextlib
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -83,3 +84,31 @@ def existing_file(path: str | Path, what: str) -> Path:
         kind = "is a folder, not a file" if file.exists() else "does not exist"
         raise UserError(f"{file} {kind}. Expected {what}.")
     return file
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path, what: str) -> Iterator[None]:
+    """Keeps other processes from the same work in a folder.
+
+    The lock is the kernel's, on an open file: it ends with the process, however that ends. The file
+    `.lock` stays; it means nothing by itself.
+
+    Args:
+        folder: Must exist and be writable.
+        what: What the folder is, for the error: "run", "data set".
+
+    Yields:
+        Nothing; the lock is held meanwhile.
+
+    Raises:
+        UserError: If another process holds it.
+    """
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"{folder}: another process works on this {what}. Wait for it, or name another "
+                "folder."
+            ) from error
+        yield

@@ -17,7 +17,8 @@ from ssh_tf.model.losses import box_loss
 from ssh_tf.model.ohem import assign, training_model
 from ssh_tf.model.ssh import SSH
 from ssh_tf.training.optimizer import official_multipliers
-from ssh_tf.training.trainer import freeze, micro_batches
+from ssh_tf.training.state import freeze
+from ssh_tf.training.strategy import micro_batches
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PAPER = load(CONFIGS / "wider_vgg16_paper.yaml")

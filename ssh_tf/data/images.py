@@ -59,13 +59,13 @@ def header_size(encoded: Tensor) -> Tensor:
     return tf.cond(tf.io.is_jpeg(encoded), jpeg, png)
 
 
-def single_scale(size: Tensor, *, shorter_px: int, longer_px: int) -> Tensor:
+def single_scale(size: Tensor, *, shorter_px: Tensor, longer_px: Tensor) -> Tensor:
     """Returns the factor that brings the shorter side to `shorter_px`, or the longer to its limit.
 
     Args:
         size: `[2]` int, height and width of the image, px.
-        shorter_px: Wanted shorter side.
-        longer_px: Most pixels of the longer side; it wins.
+        shorter_px: Wanted shorter side, int.
+        longer_px: Most pixels of the longer side, int; it wins.
 
     Returns:
         Scalar float64, one factor for both axes.
@@ -75,6 +75,7 @@ def single_scale(size: Tensor, *, shorter_px: int, longer_px: int) -> Tensor:
     """
     size = tf.cast(size, tf.float64)
     shorter, longer = tf.reduce_min(size), tf.reduce_max(size)
+    shorter_px, longer_px = tf.cast(shorter_px, tf.float64), tf.cast(longer_px, tf.float64)
     scale = shorter_px / shorter
     return tf.where(tf.round(scale * longer) > longer_px, longer_px / longer, scale)
 
@@ -115,7 +116,28 @@ def scaled_size(size: Tensor, scale: Tensor) -> Tensor:
     return tf.maximum(tf.cast(pixels, tf.int32), 1)
 
 
-def resize(image: Tensor, scale: Tensor) -> Tensor:
+def canvas_size(size: Tensor, *, shorter_px: Tensor, longer_px: int, steps: int) -> Tensor:
+    """Rounds the size of a scaled image up to one of few: the canvas it is trained on.
+
+    Sides of scaled images vary with the aspect ratio only, up to the two limits. Each is rounded up
+    to a multiple of a step, but not beyond its limit, so that common sizes fit exactly.
+
+    Args:
+        size: `[2]` int32, height and width of the scaled image, px.
+        shorter_px: Limit of the shorter side.
+        longer_px: Limit of the longer side.
+        steps: How many steps `longer_px` is divided into.
+
+    Returns:
+        `[2]` int32, height and width, px, nowhere less than `size`.
+    """
+    step = -(-longer_px // steps)
+    wide, high = tf.stack([shorter_px, longer_px]), tf.stack([longer_px, shorter_px])
+    limit = tf.where(size[0] <= size[1], wide, high)
+    return tf.maximum(size, tf.minimum((size + step - 1) // step * step, limit))
+
+
+def resize(image: Tensor, scale: Tensor, *, canvas: Tensor | None = None) -> Tensor:
     """Resizes like `cv2.resize(image, None, fx=scale, fy=scale)`, bilinear, without antialiasing.
 
     OpenCV maps pixels by the scale itself; `tf.image.resize` maps them by the ratio of the rounded
@@ -124,14 +146,16 @@ def resize(image: Tensor, scale: Tensor) -> Tensor:
     Args:
         image: `[H, W, 3]` uint8 or float32.
         scale: Scalar float64.
+        canvas: `[2]` int32, height and width of the result; by default those of the scaled image.
+            Beyond the image it is 0.
 
     Returns:
-        `[round(H scale), round(W scale), 3]` float32.
+        `[round(H scale), round(W scale), 3]` float32, or that on a canvas.
     """
     factor = tf.cast(scale, tf.float32)
     resized = tf.raw_ops.ScaleAndTranslate(
         images=tf.cast(image, tf.float32)[tf.newaxis],
-        size=scaled_size(tf.shape(image)[:2], scale),
+        size=scaled_size(tf.shape(image)[:2], scale) if canvas is None else canvas,
         scale=tf.stack([factor, factor]),
         translation=tf.zeros([2]),
         kernel_type="triangle",

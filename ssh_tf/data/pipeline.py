@@ -1,4 +1,4 @@
-"""The input pipeline: records -> shuffled, flipped, scaled images on padded canvases."""
+"""The input pipeline: records -> shuffled, augmented, scaled images on a few sizes of canvas."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import tensorflow as tf
 
 from ssh_tf.config import DataConfig
-from ssh_tf.data.images import decode, resize, scaled_size, single_scale
+from ssh_tf.data import augment
+from ssh_tf.data.images import canvas_size, decode, resize, scaled_size, single_scale
 from ssh_tf.data.records import parse_example, read_manifest
 from ssh_tf.errors import UserError
 
@@ -14,84 +15,150 @@ Tensor = Any
 
 # Rows that fill up `faces`: no face has four corners at -1.
 FACE_PADDING = -1.0
+# `faces` has a multiple of this many rows less one: few shapes, and as the matching adds at least one
+# row, just what it compares at a time.
+FACE_ROWS = 32
+
+_READERS = 8
+# What seeds are folded with: one number for each use, so that no two draw the same numbers.
+_CROP, _COLOURS, _SCALE = 1, 2, 3
 
 
 def training_dataset(
-    config: DataConfig, *, batch: int, seed: int, skip: int = 0
+    config: DataConfig,
+    *,
+    batch: int,
+    seed: int,
+    skip: int = 0,
+    pipelines: int = 1,
+    pipeline: int = 0,
 ) -> tf.data.Dataset:
     """Reads a folder of records forever, in an order that `seed` decides.
 
-    TensorFlow's global seed, where one is set, takes part in the order too.
+    All images of a batch lie on canvases of one size (`canvas_size`), so that there are few shapes
+    and little padding. An image of a rare size waits until enough of its kind have come, over the
+    end of a pass if need be; none is left out. TensorFlow's global seed, where one is set, takes
+    part in the order, too.
 
     Args:
-        config: What to read and how to scale it.
+        config: What to read and what to make of it.
         batch: Images per element.
-        seed: Of order and flips.
-        skip: Images to pass over, to continue where an earlier run stopped.
+        seed: Of order and augmentation.
+        skip: Batches to pass over, to continue where an earlier run stopped. They are read, but not
+            decoded.
+        pipelines: Number of pipelines that share the batches, one on each machine.
+        pipeline: Which of them this is: batches `pipeline`, `pipeline + pipelines`, ... are its own.
 
     Returns:
         Elements: `images` `[B, H, W, 3]` float32 RGB in `[0, 255]`, each image in the upper left of
-        the smallest canvas that holds the batch; `sizes` `[B, 2]` int32 height and width, px;
-        `faces` `[B, M, 4]` float32 official corners in network px, padded with `FACE_PADDING`;
-        `names` `[B]` string.
+        its canvas, which is 0 beyond; `sizes` `[B, 2]` int32 height and width, px; `faces`
+        `[B, M, 4]` float32 official corners in network px, M a multiple of `FACE_ROWS` less one,
+        padded with `FACE_PADDING`; `names` `[B]` string.
 
     Raises:
         UserError: If the folder is not a data set or has no image with a face.
     """
+    dataset = _records(config, seed).enumerate()
+    dataset = dataset.map(lambda index, record: _plan(index, record, config, seed))
+    if batch > 1:
+        dataset = dataset.group_by_window(
+            lambda plan: _key(plan["canvas"]), lambda _, group: group.batch(batch), window_size=batch
+        )
+    else:
+        dataset = dataset.batch(1)
+    dataset = dataset.skip(skip).shard(pipelines, pipeline).unbatch()
+    dataset = dataset.map(lambda plan: _sample(plan, config), num_parallel_calls=tf.data.AUTOTUNE)
+    if batch > 1:
+        padding = {"images": 0.0, "sizes": 0, "faces": FACE_PADDING, "names": ""}
+        dataset = dataset.padded_batch(batch, padding_values=padding, drop_remainder=True)
+    else:  # without a copy of the image
+        dataset = dataset.map(lambda sample: {k: v[tf.newaxis] for k, v in sample.items()})
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _records(config: DataConfig, seed: int) -> tf.data.Dataset:
+    """Serialised examples, forever: each once in every pass."""
     manifest = read_manifest(config.records)
     if manifest["images"] == 0 or (config.drop_empty and manifest["faces"] == 0):
         raise UserError(f"{config.records} has no image to train on.")
     shards = [str(Path(config.records) / shard["name"]) for shard in manifest["shards"]]
     dataset = tf.data.Dataset.from_tensor_slices(shards)
     dataset = dataset.shuffle(len(shards), seed=seed, reshuffle_each_iteration=True)
-    dataset = dataset.interleave(tf.data.TFRecordDataset, cycle_length=4, block_length=1)
+    dataset = dataset.interleave(
+        tf.data.TFRecordDataset,
+        cycle_length=min(_READERS, len(shards)),
+        block_length=1,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
     if config.drop_empty:
         dataset = dataset.filter(lambda record: tf.shape(parse_example(record)["faces"])[0] > 0)
     buffer = min(config.shuffle_images, manifest["images"])
     # Shuffling precedes repeating, so that every image is seen once before any is seen twice.
-    dataset = dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).repeat()
+    return dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).repeat()
 
-    def prepare(index: Tensor, record: Tensor) -> dict[str, Tensor]:
-        return _prepare(parse_example(record), config, tf.stack([tf.cast(seed, tf.int64), index]))
 
-    dataset = dataset.enumerate().skip(skip).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.padded_batch(
-        batch,
-        padding_values={"images": 0.0, "sizes": 0, "faces": FACE_PADDING, "names": ""},
-        drop_remainder=True,
+def _plan(index: Tensor, record: Tensor, config: DataConfig, seed: int) -> dict[str, Tensor]:
+    """Decides, before anything is decoded, how an image is scaled and which canvas it takes."""
+    own = tf.stack([tf.cast(seed, tf.int64), index])
+    plan = {"record": record, "seed": own}
+    if config.crop_px is not None:
+        return plan | {"canvas": tf.fill([2], config.crop_px), "shorter_px": config.crop_px}
+    shorter_px = tf.constant(config.shorter_px)
+    if config.shorter_choices_px:
+        draw = tf.random.stateless_uniform([], tf.random.fold_in(own, _SCALE))
+        choice = tf.cast(draw * len(config.shorter_choices_px), tf.int32)
+        shorter_px = tf.gather(tf.constant(config.shorter_choices_px), choice)
+    size = parse_example(record)["size"]
+    scale = single_scale(size, shorter_px=shorter_px, longer_px=config.longer_px)
+    canvas = canvas_size(
+        scaled_size(size, scale),
+        shorter_px=shorter_px,
+        longer_px=config.longer_px,
+        steps=config.canvas_steps,
     )
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    return plan | {"canvas": canvas, "shorter_px": shorter_px}
 
 
-def _prepare(sample: dict[str, Tensor], config: DataConfig, seed: Tensor) -> dict[str, Tensor]:
-    """Decodes, flips and scales one parsed record."""
+def _key(canvas: Tensor) -> Tensor:
+    """One int64 for each size of canvas."""
+    height, width = tf.unstack(tf.cast(canvas, tf.int64))
+    return height * 2**31 + width
+
+
+def _sample(plan: dict[str, Tensor], config: DataConfig) -> dict[str, Tensor]:
+    """Decodes, augments and scales one image."""
+    sample, seed = parse_example(plan["record"]), plan["seed"]
     image, faces = decode(sample["encoded"]), sample["faces"]
+    if config.crop_px is not None:
+        square = augment.draw_crop(
+            tf.shape(image)[:2],
+            faces,
+            tf.random.fold_in(seed, _CROP),
+            factors=config.crop_factors,
+        )
+        image, faces = augment.crop(image, faces, square)
     if config.flip:
         mirrored = tf.random.stateless_uniform([], seed) < 0.5
-        image, faces = tf.cond(mirrored, lambda: flip(image, faces), lambda: (image, faces))
-    size = tf.shape(image)[:2]
-    scale = single_scale(size, shorter_px=config.shorter_px, longer_px=config.longer_px)
+        image, faces = tf.cond(mirrored, lambda: augment.flip(image, faces), lambda: (image, faces))
+    size, shorter_px = tf.shape(image)[:2], plan["shorter_px"]
+    longer_px = shorter_px if config.crop_px is not None else config.longer_px
+    scale = single_scale(size, shorter_px=shorter_px, longer_px=longer_px)
+    faces = faces * tf.cast(scale, tf.float32)
+    if config.crop_px is not None:
+        faces = augment.drop_small(faces, config.crop_smallest_px)
+    size = scaled_size(size, scale)
+    image = resize(image, scale, canvas=plan["canvas"])
+    if config.distort_colours:
+        colours = augment.distort_colours(
+            image[: size[0], : size[1]], tf.random.fold_in(seed, _COLOURS)
+        )
+        beyond = plan["canvas"] - size
+        image = tf.pad(colours, [[0, beyond[0]], [0, beyond[1]], [0, 0]])
+    rows = -(tf.shape(faces)[0] + 1) % FACE_ROWS
     return {
-        "images": resize(image, scale),
-        "sizes": scaled_size(size, scale),
-        "faces": faces * tf.cast(scale, tf.float32),
+        "images": image,
+        "sizes": size,
+        "faces": tf.pad(faces, [[0, rows], [0, 0]], constant_values=FACE_PADDING),
         "names": sample["name"],
     }
-
-
-def flip(image: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
-    """Mirrors an image and its faces left to right.
-
-    Args:
-        image: `[H, W, 3]`.
-        faces: `[F, 4]` float32 official corners, px.
-
-    Returns:
-        Both mirrored. Official corners are inclusive, so x becomes `W - 1 - x` and x1 may be -1.
-
-    References:
-        `lib/datasets/imdb.py: append_flipped_images`.
-    """
-    last = tf.cast(tf.shape(image)[1] - 1, tf.float32)
-    x1, y1, x2, y2 = tf.unstack(faces, axis=-1)
-    return image[:, ::-1], tf.stack([last - x2, y1, last - x1, y2], axis=-1)

@@ -31,8 +31,7 @@ TERMS = ("cls_loss", "box_loss", "positives", "negatives")
 class OhemLoss(keras.layers.Layer):
     """Online hard example mining and the two losses of one detection module.
 
-    Adds the mean over images of `cls_loss + box_loss` to the model's losses and tracks the means of
-    `TERMS` as the metrics `<module>_<term>`.
+    Adds the mean over images of `cls_loss + box_loss` to the model's losses.
 
     Args:
         module: The detection module; a dict of its fields is accepted.
@@ -51,9 +50,6 @@ class OhemLoss(keras.layers.Layer):
         super().__init__(**kwargs)
         self.module = ModuleConfig.model_validate(module)
         self.loss = LossConfig.model_validate(loss)
-        self.trackers = {
-            term: keras.metrics.Mean(name=f"{self.module.name}_{term}") for term in TERMS
-        }
 
     def call(
         self, logits: Tensor, deltas: Tensor, *, images: Tensor, sizes: Tensor, faces: Tensor
@@ -92,8 +88,6 @@ class OhemLoss(keras.layers.Layer):
             "negatives": ops.sum(ops.cast(labels == NEGATIVE, "float32"), axis=-1),
         }
         self.add_loss(ops.mean(terms["cls_loss"] + terms["box_loss"]))
-        for term, values in terms.items():
-            self.trackers[term].update_state(values)
         return terms
 
     def compute_output_spec(self, logits: Tensor, deltas: Tensor, **inputs: Tensor) -> Any:

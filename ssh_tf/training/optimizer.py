@@ -42,7 +42,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
             factor = config.decay_factor**passed
         if config.warmup_steps:
             factor = factor * ops.minimum((done + 1.0) / config.warmup_steps, 1.0)
-        return config.learning_rate * factor
+        images = config.learning_rate_images or config.images_per_update
+        return config.learning_rate * (config.images_per_update / images) * factor
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -120,11 +121,16 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Returns the optimiser of a recipe, see `TrainConfig.optimizer`."""
     schedule = Schedule(config)
+    optimizer: keras.optimizers.Optimizer
     if config.optimizer == "adam":
-        return keras.optimizers.Adam(schedule)
-    return CaffeSGD(
-        schedule,
-        momentum=config.momentum,
-        decay=config.weight_decay,
-        multipliers=official_multipliers(config, module_names),
-    )
+        optimizer = keras.optimizers.Adam(schedule)
+    else:
+        optimizer = CaffeSGD(
+            schedule,
+            momentum=config.momentum,
+            decay=config.weight_decay,
+            multipliers=official_multipliers(config, module_names),
+        )
+    if config.precision == "float16":
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer

@@ -1,301 +1,293 @@
-"""The training loop: one `tf.function` over `strategy.run`, for one device as for many."""
+"""Trains a network: sets a run up, loops over its updates, stops and continues it."""
 
 import contextlib
-import dataclasses
+import json
 import logging
+import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
-from ssh_tf.config import Config, TrainConfig, load, to_yaml
+from ssh_tf.config import Config, load, to_yaml
 from ssh_tf.data.pipeline import training_dataset
 from ssh_tf.data.records import read_manifest
 from ssh_tf.errors import UserError
-from ssh_tf.files import output_folder, write_text
-from ssh_tf.model.ohem import training_model
+from ssh_tf.files import folder_lock, output_folder, write_text
 from ssh_tf.model.ssh import SSH
-from ssh_tf.model.weights import build_network, save_network
-from ssh_tf.training.optimizer import make_optimizer
+from ssh_tf.model.weights import save_network
+from ssh_tf.training.checkpoints import Checkpoints
+from ssh_tf.training.environment import environment
+from ssh_tf.training.monitor import Logs, Monitor, Update
+from ssh_tf.training.state import State, build_state, evaluated_network, parameter_count
+from ssh_tf.training.steps import make_steps
+from ssh_tf.training.strategy import is_chief, make_strategy, micro_batches
 
 _LOG = logging.getLogger(__name__)
 
-Tensor = Any
-Logs = Mapping[str, float]
+BEST_NETWORK, BEST_RECORD = "best.keras", "best.json"
 
 
-@dataclasses.dataclass(frozen=True)
-class State:
-    """All that training changes."""
+@dataclass(frozen=True)
+class Validated:
+    """What an evaluation while training finds.
 
-    network: SSH
-    training: keras.Model
-    optimizer: keras.optimizers.Optimizer
-    accumulators: list[tf.Variable]
-
-
-def make_strategy() -> tf.distribute.Strategy:
-    """Returns a MirroredStrategy over all GPUs, or over the CPU where there is none."""
-    gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
-    return tf.distribute.MirroredStrategy(gpus or ["CPU:0"])
-
-
-def build_state(config: Config, strategy: tf.distribute.Strategy) -> State:
-    """Builds the network, its losses and its optimiser on all replicas.
-
-    Args:
-        config: The experiment.
-        strategy: Where the variables live.
+    Attributes:
+        ap: Setting to average precision; the last one decides which network is the best.
+        pictures: `[H, W, 3]` uint8 each, with annotations and detections.
     """
-    with strategy.scope():
-        with precision(config.train.precision):
-            network = build_network(config.model, seed=config.train.seed)
-        freeze(network, config.train.frozen)
-        training = training_model(network, config.loss)
-        names = tuple(module.name for module in config.model.modules)
-        optimizer = make_optimizer(config.train, names)
-        optimizer.build(training.trainable_variables)
-        count = micro_batches(config.train, strategy.num_replicas_in_sync)
-        kept = make_accumulators(training.trainable_variables) if count > 1 else []
-    return State(network, training, optimizer, kept)
+
+    ap: Mapping[str, float]
+    pictures: Sequence[np.ndarray]
 
 
-def make_accumulators(variables: list[Any]) -> list[tf.Variable]:
-    """Makes what keeps the gradients of an update's earlier micro-batches, on each replica."""
-    return [
-        tf.Variable(
-            tf.zeros(variable.shape),
-            trainable=False,
-            synchronization=tf.VariableSynchronization.ON_READ,
-            aggregation=tf.VariableAggregation.SUM,
+Validate = Callable[[SSH], Validated]
+
+
+class InterruptedRunError(Exception):
+    """A signal stopped the run after a checkpoint.
+
+    Attributes:
+        number: Of the signal.
+    """
+
+    def __init__(self, step: int, number: int) -> None:
+        super().__init__(
+            f"stopped by {signal.Signals(number).name} after step {step}, which is saved; the same "
+            "command continues"
         )
-        for variable in variables
-    ]
+        self.number = number
 
 
-@contextlib.contextmanager
-def precision(name: str) -> Iterator[None]:
-    """Makes the layers built meanwhile compute in `float32` or `bfloat16`; weights are float32."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32" if name == "float32" else f"mixed_{name}")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
+@dataclass(frozen=True)
+class _Run:
+    """One process' part in a run."""
 
-
-def freeze(network: SSH, prefixes: tuple[str, ...]) -> None:
-    """Makes the layers whose names start with one of `prefixes` keep their weights."""
-    for layer in network.layers:
-        if layer.name.startswith(prefixes):
-            layer.trainable = False
-
-
-def micro_batches(config: TrainConfig, replicas: int) -> int:
-    """Returns how many batches per replica one update averages over (Caffe's iter_size).
-
-    Raises:
-        UserError: If the images of an update can't be divided evenly.
-    """
-    images = config.images_per_replica * replicas
-    count, rest = divmod(config.images_per_update, images)
-    if rest or not count:
-        raise UserError(
-            f"train.images_per_update ({config.images_per_update}) must be a multiple of "
-            f"{replicas} devices x train.images_per_replica ({config.images_per_replica})."
-        )
-    return count
-
-
-def make_steps(
-    state: State, strategy: tf.distribute.Strategy, count: int
-) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
-    """Compiles the two steps.
-
-    Args:
-        state: What they change.
-        strategy: Where they run.
-        count: Micro-batches per update.
-
-    Returns:
-        `(accumulate, update)`, each a function of an iterator that draws one batch per replica:
-        `accumulate` adds its gradients to those kept, `update` adds its own, applies the sum and
-        clears it. The loss is the mean over all images of an update, on however many replicas they
-        lie (docs/decisions/0004).
-    """
-    variables = state.training.trainable_variables
-    scale = 1.0 / (strategy.num_replicas_in_sync * count)
-
-    def gradients(batch: Mapping[str, Tensor]) -> list[Tensor]:
-        with tf.GradientTape() as tape:
-            state.training({key: batch[key] for key in ("images", "sizes", "faces")})
-            loss = tf.add_n(state.training.losses) * scale
-        return list(tape.gradient(loss, variables))
-
-    def accumulate(batch: Mapping[str, Tensor]) -> None:
-        for kept, gradient in zip(state.accumulators, gradients(batch), strict=True):
-            kept.assign_add(gradient)
-
-    def update(batch: Mapping[str, Tensor]) -> None:
-        total = gradients(batch)
-        if state.accumulators:
-            total = [kept + new for kept, new in zip(state.accumulators, total, strict=True)]
-        state.optimizer.apply(total, variables)
-        for kept in state.accumulators:
-            kept.assign(tf.zeros_like(kept))
-
-    def compiled(step: Callable[[Any], None]) -> Any:
-        # Drawing the batch inside the graph keeps its unknown sizes unknown: one trace for all.
-        return tf.function(lambda batches: strategy.run(step, args=(next(batches),)))
-
-    return compiled(accumulate), compiled(update)
+    config: Config
+    folder: Path
+    strategy: tf.distribute.Strategy
+    state: State
+    checkpoints: Checkpoints
+    on_step: Callable[[int, Logs], None]
+    validate: Validate | None
 
 
 def train(
-    config: Config, workdir: str | Path, *, on_step: Callable[[int, Logs], None] = lambda *_: None
+    config: Config,
+    workdir: str | Path,
+    *,
+    on_step: Callable[[int, Logs], None] = lambda *_: None,
+    validate: Validate | None = None,
 ) -> Path:
     """Trains a network and saves it.
 
-    A run that was interrupted is continued from its last checkpoint by the same call.
+    A run that was interrupted is continued from its last checkpoint by the same call. On several
+    machines each makes the same call, with its own `TF_CONFIG` and a `workdir` that all of them see.
 
     Args:
         config: The experiment.
-        workdir: The run's folder: gets `config.yaml`, `checkpoints/`, `logs/`, `model.keras`.
+        workdir: The run's folder: gets `config.yaml`, `environment.json`, `checkpoints/`, `logs/`,
+            `logs.csv`, `model.keras`; with `validate` also `validation.csv`, `best.keras` and
+            `best.json`.
         on_step: Called after each update with its number and, every `log_every` updates, the mean
             terms since the last ones (else an empty mapping).
+        validate: Evaluates a network, every `validation.every` updates and after the last.
 
     Returns:
         The path of `model.keras`.
 
     Raises:
-        UserError: For records, weights or a folder that can't be used.
+        UserError: For records, weights or a folder that can't be used, another process in the
+            folder, a full disk, or a loss that is not finite.
+        InterruptedRunError: After SIGTERM or SIGINT, once the current update is saved.
     """
+    strategy = make_strategy()
     read_manifest(config.data.records)
     folder = output_folder(workdir)
-    _check_architecture(folder / "config.yaml", config)
-    keras.utils.set_random_seed(config.train.seed)
-    strategy = make_strategy()
-    count = micro_batches(config.train, strategy.num_replicas_in_sync)
-    state = build_state(config, strategy)
-    write_text(folder / "config.yaml", to_yaml(config))
-    _LOG.info(
-        "%d replicas, %d images per update in %d micro-batches, %d trainable parameters",
-        strategy.num_replicas_in_sync,
-        config.train.images_per_update,
-        count,
-        sum(keras.ops.size(variable) for variable in state.training.trainable_variables),
-    )
-    manager = tf.train.CheckpointManager(
-        tf.train.Checkpoint(network=state.network, optimizer=state.optimizer),
-        str(folder / "checkpoints"),
-        max_to_keep=3,
-    )
-    _restore(manager)
-    seen = _updates(state) * config.train.images_per_update
-    dataset = strategy.distribute_datasets_from_function(
-        lambda context: training_dataset(
-            config.data,
-            batch=config.train.images_per_replica,
-            seed=config.train.seed,
-            skip=seen,
-        )
-    )
-    steps = make_steps(state, strategy, count)
-    try:
-        _loop(config.train, count, state, steps, iter(dataset), manager, on_step)
-    except tf.errors.DataLossError as error:
-        raise UserError(
-            f"{config.data.records} holds a damaged record ({error.message.splitlines()[0]}). "
-            "Run `ssh-tf records` again."
-        ) from error
-    path = folder / "model.keras"
-    save_network(state.network, path)
+    with contextlib.ExitStack() as stack:
+        if is_chief(strategy):
+            stack.enter_context(folder_lock(folder, "run"))
+        _check_settings(folder / "config.yaml", config)
+        if config.train.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        keras.utils.set_random_seed(config.train.seed)
+        state = build_state(config, strategy)
+        checkpoints = Checkpoints(folder / "checkpoints", state)
+        run = _Run(config, folder, strategy, state, checkpoints, on_step, validate)
+        step = checkpoints.restore()
+        if is_chief(strategy):
+            _describe(run)
+        _loop(run, step, stack.enter_context(_signals()))
+        path = folder / "model.keras"
+        if is_chief(strategy):
+            save_network(evaluated_network(state), path)
     return path
 
 
-def _check_architecture(path: Path, config: Config) -> None:
-    """Refuses to continue the run that `path` describes with another network."""
+def _describe(run: _Run) -> None:
+    """Writes what the run is, and logs it in one line."""
+    config, replicas = run.config.train, run.strategy.num_replicas_in_sync
+    count = micro_batches(config, replicas)
+    facts = {
+        "replicas": replicas,
+        "images_per_update": config.images_per_update,
+        "micro_batches": count,
+        "trainable_parameters": parameter_count(run.state),
+    }
+    write_text(run.folder / "config.yaml", to_yaml(run.config))
+    write_text(run.folder / "environment.json", environment(**facts))
+    _LOG.info(
+        "%d replicas x %d images x %d micro-batches = %d images per update, %d parameters trained",
+        replicas,
+        config.images_per_replica,
+        count,
+        config.images_per_update,
+        facts["trainable_parameters"],
+    )
+
+
+def _check_settings(path: Path, config: Config) -> None:
+    """Refuses to continue a run with another network, and says what else differs."""
     if not path.exists():
         return
-    begun, wanted = load(path).model.model_dump(), config.model.model_dump()
-    differing = [f"model.{field}" for field in wanted if begun[field] != wanted[field]]
-    if differing:
+    begun, wanted = load(path).model_dump(), config.model_dump()
+    differing = [
+        f"{group}.{field}"
+        for group, fields in wanted.items()
+        for field in fields
+        if begun[group][field] != fields[field]
+    ]
+    if network := [name for name in differing if name.startswith("model.")]:
         raise UserError(
-            f"{path.parent} holds a run of another architecture: {', '.join(differing)} differs. "
+            f"{path.parent} holds a run of another architecture: {', '.join(network)} differs. "
             "Name another --workdir, or use the settings it began with."
         )
+    for name in differing:
+        group, field = name.split(".")
+        old, new = begun[group][field], wanted[group][field]
+        _LOG.warning("%s was %s in this run so far and is %s from here on", name, old, new)
 
 
-def _restore(manager: tf.train.CheckpointManager) -> None:
-    """Continues from the newest checkpoint, if there is one."""
-    if manager.latest_checkpoint is None:
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Yields the list that SIGTERM and SIGINT enter; a second SIGINT interrupts at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if number == signal.SIGINT and received:
+            raise KeyboardInterrupt
+        received.append(number)
+        _LOG.warning("%s: saving after this update", signal.Signals(number).name)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # Only the main thread has signals.
+        yield received
         return
     try:
-        manager.checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
-    except (tf.errors.OpError, AssertionError, ValueError) as error:
-        reason = str(error).split("\n")[0]
-        raise UserError(
-            f"Checkpoint {manager.latest_checkpoint} does not fit this run ({reason}). "
-            "Name another --workdir."
-        ) from error
-    _LOG.info("Continuing from %s", manager.latest_checkpoint)
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _loop(
-    config: TrainConfig,
-    count: int,
-    state: State,
-    steps: tuple[Callable[[Any], None], Callable[[Any], None]],
-    batches: Iterator[Any],
-    manager: tf.train.CheckpointManager,
-    on_step: Callable[[int, Logs], None],
-) -> None:
-    """Updates until `config.steps`, logging and saving on the way."""
-    accumulate, update = steps
-    writer = tf.summary.create_file_writer(str(Path(manager.directory).parent / "logs"))
-    started, since = time.monotonic(), _updates(state)
-    for step in range(since + 1, config.steps + 1):
-        for _ in range(count - 1):
-            accumulate(batches)
-        update(batches)
-        logs: Logs = {}
-        if step % config.log_every == 0 or step == config.steps:
-            logs = _collect(state, step)
-            seconds, images = time.monotonic() - started, (step - since) * config.images_per_update
-            logs = {**logs, "images_per_second": images / seconds}
-            started, since = time.monotonic(), step
-            with writer.as_default(step):
-                for name, value in logs.items():
-                    tf.summary.scalar(name, value)
-        on_step(step, logs)
-        if step % config.checkpoint_every == 0 or step == config.steps:
-            manager.save(checkpoint_number=step)
-
-
-def _collect(state: State, step: int) -> Logs:
-    """Returns the mean terms since the last call and the learning rate; forgets the terms."""
-    terms = {
-        metric.name: float(ops.convert_to_numpy(metric.result()))
-        for metric in state.training.metrics
-    }
-    for metric in state.training.metrics:
-        metric.reset_state()
-    losses = {name: value for name, value in terms.items() if name.endswith("_loss")}
-    broken = [name for name, value in losses.items() if not np.isfinite(value)]
-    if broken:
-        raise UserError(
-            f"{', '.join(broken)} is not finite at step {step}. Lower train.learning_rate or set "
-            "train.warmup_steps; the last checkpoint is kept."
+def _batches(run: _Run, step: int) -> Any:
+    """The run's batches, from where `step` updates have left off."""
+    config, replicas = run.config.train, run.strategy.num_replicas_in_sync
+    return run.strategy.distribute_datasets_from_function(
+        lambda context: training_dataset(
+            run.config.data,
+            batch=config.images_per_replica,
+            seed=config.seed,
+            skip=step * micro_batches(config, replicas) * replicas,
+            pipelines=context.num_input_pipelines,
+            pipeline=context.input_pipeline_id,
         )
-    rate = float(ops.convert_to_numpy(state.optimizer.learning_rate))
-    return {"loss": sum(losses.values()), **terms, "learning_rate": rate}
+    )
 
 
-def _updates(state: State) -> int:
-    """Returns the number of weight updates so far."""
-    return int(state.optimizer.iterations.numpy())
+def _loop(run: _Run, step: int, received: list[int]) -> None:
+    """Updates until the run's last step, watching and saving on the way."""
+    config, chief = run.config.train, is_chief(run.strategy)
+    monitor = Monitor(
+        run.folder if chief else run.folder / f".worker{run.strategy.cluster_resolver.task_id}",
+        step=step,
+        images_per_update=config.images_per_update,
+        scaled=config.precision == "float16",
+    )
+    for update in _updates(run, step, monitor):
+        step, last = update.step, update.step == config.steps
+        monitor.add(update)
+        logs = monitor.write() if step % config.log_every == 0 or last else {}
+        run.on_step(step, logs)
+        if chief and (step % config.checkpoint_every == 0 or last or received):
+            run.checkpoints.save(step)
+        if chief and run.validate and (step % run.config.validation.every == 0 or last):
+            _validate(run, step, monitor)
+        if received:
+            raise InterruptedRunError(step, received[0])
+
+
+def _updates(run: _Run, step: int, monitor: Monitor) -> Iterator[Update]:
+    """Makes one update after another, and tells of each."""
+    config = run.config.train
+    dataset = _batches(run, step)
+    accumulate, update = make_steps(run.state, run.strategy, config, dataset.element_spec)
+    batches = _drawn(iter(dataset), monitor, run.config.data.records)
+    count = micro_batches(config, run.strategy.num_replicas_in_sync)
+    for number in range(step + 1, config.steps + 1):
+        rate = float(run.state.optimizer.learning_rate)
+        drawn, terms = [], []
+        for _ in range(count - 1):
+            drawn.append(next(batches))
+            terms.append(accumulate(drawn[-1]))
+        drawn.append(next(batches))
+        found, norm = update(drawn[-1])
+        terms.append(found)
+        local = run.strategy.experimental_local_results
+        yield Update(
+            step=number,
+            terms={
+                name: np.concatenate([part.numpy() for each in terms for part in local(each[name])])
+                for name in found
+            },
+            norm=float(local(norm)[0]),
+            names=[
+                name.decode() for each in drawn for part in local(each["names"]) for name in part.numpy()
+            ],
+            learning_rate=rate,
+        )
+
+
+def _drawn(batches: Iterator[Any], monitor: Monitor, records: str) -> Iterator[Any]:
+    """Passes batches on and counts the time they take to come."""
+    while True:
+        started = time.monotonic()
+        try:
+            batch = next(batches)
+        except tf.errors.DataLossError as error:
+            raise UserError(
+                f"{records} holds a damaged record ({error.message.splitlines()[0]}). "
+                "Run `ssh-tf records` again."
+            ) from error
+        monitor.waited(time.monotonic() - started)
+        yield batch
+
+
+def _validate(run: _Run, step: int, monitor: Monitor) -> None:
+    """Evaluates the network and keeps it if it is the best so far."""
+    network = evaluated_network(run.state)
+    found = run.validate(network) if run.validate else Validated({}, ())
+    monitor.validated(step, found.ap, found.pictures)
+    _LOG.info("step %d: AP %s", step, " ".join(f"{k}={v:.4f}" for k, v in found.ap.items()))
+    record = run.folder / BEST_RECORD
+    best = json.loads(record.read_text())["ap"] if record.is_file() else {}
+    setting = list(found.ap)[-1]
+    if found.ap[setting] >= best.get(setting, -1.0):
+        save_network(network, run.folder / BEST_NETWORK)
+        write_text(record, json.dumps({"step": step, "ap": dict(found.ap)}, indent=1) + "\n")

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ssh_tf.config import DataConfig
 from ssh_tf.data.images import resize
-from ssh_tf.data.pipeline import FACE_PADDING, flip, training_dataset
+from ssh_tf.data.pipeline import FACE_PADDING, FACE_ROWS, training_dataset
 from ssh_tf.data.records import to_example
 from ssh_tf.errors import UserError
 from tests.small import encode, picture
@@ -54,12 +54,28 @@ def tiny(count: int) -> list[Sample]:
 
 
 def take(
-    records: str, count: int, *, batch: int = 1, seed: int = 0, skip: int = 0, **settings: Any
+    records: str,
+    count: int,
+    *,
+    batch: int = 1,
+    seed: int = 0,
+    skip: int = 0,
+    share: tuple[int, int] = (1, 0),
+    **settings: Any,
 ) -> list[dict[str, np.ndarray]]:
     tf.random.set_seed(0)  # Shuffling also looks at the global seed, which other tests may set.
     config = DataConfig(**{"records": records, "shorter_px": 8, "longer_px": 10, **settings})
-    dataset = training_dataset(config, batch=batch, seed=seed, skip=skip)
+    pipelines, pipeline = share
+    dataset = training_dataset(
+        config, batch=batch, seed=seed, skip=skip, pipelines=pipelines, pipeline=pipeline
+    )
     return list(dataset.take(count).as_numpy_iterator())
+
+
+def faces_of(element: dict[str, np.ndarray], i: int = 0) -> np.ndarray:
+    """The faces of one image, without padding."""
+    faces = element["faces"][i]
+    return faces[(faces != FACE_PADDING).any(axis=1)]
 
 
 def names(elements: Sequence[dict[str, np.ndarray]]) -> list[str]:
@@ -70,20 +86,6 @@ def assert_same(left: Sequence[dict[str, Any]], right: Sequence[dict[str, Any]])
     for a, b in zip(left, right, strict=True):
         for key in ("names", "images", "sizes", "faces"):
             np.testing.assert_array_equal(a[key], b[key])
-
-
-def test_flip_is_the_official_formula():
-    image = tf.reshape(tf.range(10 * 3), [1, 10, 3])
-    mirrored, faces = flip(image, tf.constant([[2.0, 3.0, 5.0, 7.0], [6.0, 0.0, 10.0, 4.0]]))
-    assert mirrored[0, :, 0].numpy().tolist() == [27, 24, 21, 18, 15, 12, 9, 6, 3, 0]
-    # x1' = W - 1 - x2, x2' = W - 1 - x1 with W = 10: 4 and 7; at the border -1 and 3.
-    assert faces.numpy().tolist() == [[4, 3, 7, 7], [-1, 0, 3, 4]]
-
-
-def test_flipping_twice_changes_nothing():
-    image, faces = flip(*flip(picture(), ONE_FACE))
-    np.testing.assert_array_equal(image, picture())
-    np.testing.assert_array_equal(faces, ONE_FACE)
 
 
 def marked(corners: Sequence[int]) -> np.ndarray:
@@ -102,13 +104,14 @@ def test_a_painted_marker_stays_under_its_box(tmp_path: Path, shorter_px: int):
     flips = set()
     records = write_records(tmp_path / "r", samples)
     for element in take(records, 24, shorter_px=shorter_px, longer_px=200):
-        image, scale = element["images"][0], shorter_px / 40
+        height, width = element["sizes"][0]
+        image, scale = element["images"][0, :height, :width], shorter_px / 40
         rows, columns = np.nonzero(image[..., 0] > 127)  # red: the box alone
         marker = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         flipped = bool(image[0, -1, 1] > 127)
         # Official corners count as inclusive when mirrored: one source px further left.
         expected = np.array(marker) - (np.array([scale, 0, scale, 0]) if flipped else 0)
-        np.testing.assert_allclose(element["faces"][0], [expected], atol=0.01)
+        np.testing.assert_allclose(faces_of(element), [expected], atol=0.01)
         flips.add(flipped)
     assert flips == {False, True}
 
@@ -123,23 +126,23 @@ def test_about_half_of_the_images_are_mirrored_and_none_without_flip(tmp_path: P
 
 
 def test_padding_rows_are_minus_one_and_the_canvas_beyond_an_image_is_zero(tmp_path: Path):
-    wide, tall = picture(16, 32, seed=1), picture(24, 16, seed=2)
-    many = np.array([[1, 2, 9, 8], [3, 4, 12, 15]], np.float32)
-    records = write_records(tmp_path / "r", [(wide, ONE_FACE), (tall, many)])
-    settings = {"flip": False, "shorter_px": 24, "longer_px": 1000}
+    # Twice as large, 22 x 40 and 23 x 40 px lie on canvases of steps of 10 px: 24 x 40.
+    low, high = picture(11, 20, seed=1), picture(12, 20, seed=2)
+    many = np.array([[1, 2, 9, 8], [3, 4, 12, 11]], np.float32)
+    records = write_records(tmp_path / "r", [(low, ONE_FACE), (high, many)])
+    settings = {"flip": False, "shorter_px": 24, "longer_px": 40, "canvas_steps": 4}
     (element,) = take(records, 1, batch=2, **settings)
-    assert element["images"].shape == (2, 36, 48, 3)
-    assert element["faces"].shape == (2, 2, 4)
+    assert element["images"].shape == (2, 24, 40, 3)
+    assert element["faces"].shape == (2, FACE_ROWS - 1, 4)
     first = names([element]).index("0")
-    assert element["sizes"][first].tolist() == [24, 48]
-    assert element["sizes"][1 - first].tolist() == [36, 24]
+    assert element["sizes"][first].tolist() == [22, 40]
+    assert element["sizes"][1 - first].tolist() == [24, 40]
     assert FACE_PADDING == -1
-    np.testing.assert_allclose(element["faces"][first], [[1.5, 1.5, 7.5, 9], [-1] * 4])
-    np.testing.assert_allclose(element["faces"][1 - first], many * 1.5)
+    np.testing.assert_allclose(element["faces"][first][:2], [[2, 2, 10, 12], [-1] * 4])
+    np.testing.assert_allclose(faces_of(element, 1 - first), many * 2)
     canvas = element["images"][first].copy()
-    np.testing.assert_array_equal(canvas[:24], resize(wide, tf.constant(1.5, tf.float64)))
-    assert not canvas[24:].any()
-    assert not element["images"][1 - first][:, 24:].any()
+    np.testing.assert_array_equal(canvas[:22], resize(low, tf.constant(2.0, tf.float64)))
+    assert not canvas[22:].any()
 
 
 def test_elements_have_the_documented_types(tmp_path: Path):
@@ -178,9 +181,33 @@ def test_skipping_continues_where_an_undisturbed_run_would_be(
     assert_same(resumed, whole[skip:])
 
 
-def test_skipping_counts_images_not_batches(tmp_path: Path):
-    records = write_records(tmp_path / "r", tiny(12))
-    assert_same(take(records, 4, batch=3, skip=6), take(records, 6, batch=3)[2:])
+def mixed(count: int) -> list[Sample]:
+    """Wide and high images, two to one."""
+    return [(picture(*((8, 10), (10, 8), (8, 10))[i % 3], seed=i), ONE_FACE) for i in range(count)]
+
+
+def test_images_of_a_batch_share_a_canvas_and_none_is_lost(tmp_path: Path):
+    elements = take(write_records(tmp_path / "r", mixed(12)), 24, batch=2)
+    assert {element["images"].shape[1:3] for element in elements} == {(8, 10), (10, 8)}
+    # Four passes of twelve images; one or two may wait for the next at the end.
+    counts = [names(elements).count(str(i)) for i in range(12)]
+    assert min(counts) >= 3
+    assert max(counts) <= 5
+
+
+@pytest.mark.parametrize("skip", [1, 4, 11])
+def test_skipping_counts_batches(tmp_path: Path, skip: int):
+    records = write_records(tmp_path / "r", mixed(12))
+    resumed = take(records, 4, batch=2, skip=skip, distort_colours=True)
+    assert_same(resumed, take(records, skip + 4, batch=2, distort_colours=True)[skip:])
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_pipelines_share_the_batches_by_turns(tmp_path: Path, batch: int):
+    records = write_records(tmp_path / "r", mixed(12))
+    whole = take(records, 12, batch=batch)
+    for own in range(3):
+        assert_same(take(records, 3, batch=batch, share=(3, own), skip=3), whole[3 + own :: 3])
 
 
 @pytest.mark.parametrize("shuffle_images", [3, 100], ids=["small buffer", "whole set"])
@@ -201,20 +228,23 @@ def test_images_without_a_face_are_left_out_or_kept(tmp_path: Path):
     assert sorted(names(take(records, 4, drop_empty=False))) == ["0", "1", "2", "3"]
 
 
-def test_a_batch_without_faces_has_a_table_without_rows(tmp_path: Path):
+def test_a_batch_without_faces_has_padding_alone(tmp_path: Path):
     samples = [(picture(8, 10), NO_FACE)] * 2
     (element,) = take(write_records(tmp_path / "r", samples), 1, batch=2, drop_empty=False)
-    assert element["faces"].shape == (2, 0, 4)
+    assert (element["faces"] == FACE_PADDING).all()
 
 
-def test_300_faces_arrive_without_loss(tmp_path: Path):
-    corners = np.array([[i % 60, i // 60, i % 60 + 3, i // 60 + 4] for i in range(300)], np.float32)
+@pytest.mark.parametrize("count", [31, 32, 300, 2000])
+def test_any_number_of_faces_arrives_without_loss(tmp_path: Path, count: int):
+    places = range(count)
+    corners = np.array([[i % 60, i // 60, i % 60 + 3, i // 60 + 4] for i in places], np.float32)
     samples = [(picture(64, 96), corners), (picture(64, 96), ONE_FACE)]
     settings = {"shorter_px": 128, "longer_px": 1000, "flip": False}
     (element,) = take(write_records(tmp_path / "r", samples), 1, batch=2, **settings)
     first = names([element]).index("0")
-    np.testing.assert_allclose(element["faces"][first], corners * 2, atol=1e-3)
+    np.testing.assert_allclose(faces_of(element, first), corners * 2, atol=1e-3)
     assert (element["faces"][1 - first][1:] == FACE_PADDING).all()
+    assert element["faces"].shape[1] % FACE_ROWS == FACE_ROWS - 1
 
 
 def test_a_data_set_without_anything_to_train_on_is_refused(tmp_path: Path):

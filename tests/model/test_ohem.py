@@ -197,16 +197,12 @@ def test_terms_do_not_depend_on_the_canvas(
         np.testing.assert_allclose(joined[term], expected, rtol=1e-5)
 
 
-def test_loss_is_the_mean_over_images_and_metrics_are_the_mean_terms(rng: np.random.Generator):
+def test_loss_is_the_mean_over_images(rng: np.random.Generator):
     sizes = [(64, 96), (64, 80)]
     faces = [[[16, 8, 31, 23], [40, 20, 71, 51]], [[4, 4, 30, 30], [-1, -1, -1, -1]]]
     layer, terms = call(M1, *outputs(rng, M1, 2, 64, 96), sizes, faces, (64, 96))
     total = np.mean(terms["cls_loss"] + terms["box_loss"])
     np.testing.assert_allclose(numpy(layer.losses[0]), total, rtol=1e-6)
-    for term in TERMS:
-        metric = layer.trackers[term]
-        assert metric.name == f"m1_{term}"
-        np.testing.assert_allclose(numpy(metric.result()), np.mean(terms[term]), rtol=1e-6)
 
 
 def test_all_terms_are_finite_whatever_the_faces(rng: np.random.Generator):
@@ -300,7 +296,6 @@ def test_training_model_reports_every_term_of_every_module():
     total = sum(np.mean(terms[f"{m}_{t}"]) for m in IDS for t in ("cls_loss", "box_loss"))
     assert len(model.losses) == 3
     np.testing.assert_allclose(sum(float(loss) for loss in model.losses), total, rtol=1e-5)
-    assert {metric.name for metric in model.metrics} == set(terms)
 
 
 def test_training_model_shares_the_network_s_weights():

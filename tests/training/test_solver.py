@@ -10,7 +10,9 @@ from keras import ops
 
 from ssh_tf.config import TrainConfig
 from ssh_tf.training.optimizer import make_optimizer
-from ssh_tf.training.trainer import State, freeze, make_accumulators, make_steps, micro_batches
+from ssh_tf.training.state import State, freeze, make_accumulators
+from ssh_tf.training.steps import make_steps
+from ssh_tf.training.strategy import micro_batches
 from tests.small import mirrored
 
 UPDATES, IMAGES = 60, 4  # updates to follow, images per update
@@ -88,12 +90,14 @@ def follow(devices: list[str], images_per_replica: int) -> dict[str, list[np.nda
         "faces": np.zeros((UPDATES * IMAGES, 1, 4), np.float32),
     }
     dataset = tf.data.Dataset.from_tensor_slices(columns).batch(images_per_replica)
-    batches = iter(strategy.distribute_datasets_from_function(lambda context: dataset))
-    accumulate, update = make_steps(State(model, model, optimizer, kept), strategy, count)
+    distributed = strategy.distribute_datasets_from_function(lambda context: dataset)
+    state = State(model, model, optimizer, kept, [])
+    accumulate, update = make_steps(state, strategy, config, distributed.element_spec)
+    batches = iter(distributed)
     for _ in range(UPDATES):
         for _ in range(count - 1):
-            accumulate(batches)
-        update(batches)
+            accumulate(next(batches))
+        update(next(batches))
     return {name: model.get_layer(name).get_weights() for name in OFFICIAL}
 
 

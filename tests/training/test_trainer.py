@@ -12,7 +12,10 @@ from ssh_tf.data.builder import build_records
 from ssh_tf.data.synthetic import generate
 from ssh_tf.errors import UserError
 from ssh_tf.model.ssh import SSH
-from ssh_tf.training.trainer import State, build_state, freeze, make_steps, micro_batches, train
+from ssh_tf.training.state import State, build_state, freeze
+from ssh_tf.training.steps import make_steps
+from ssh_tf.training.strategy import micro_batches
+from ssh_tf.training.trainer import train
 from tests.small import mirrored
 
 SIDE = 96
@@ -44,28 +47,36 @@ def batches(per_replica: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(columns).repeat().batch(per_replica)
 
 
-def after_one_update(config: Config, devices: list[str]) -> tuple[dict[str, float], State]:
-    """Trains one update on `devices`: the reported terms, and the changed state."""
+def updated(config: Config, devices: list[str], updates: int = 1) -> tuple[dict[str, float], State]:
+    """Trains on `devices`: the mean terms of the last update, and the changed state."""
     strategy = mirrored(*devices)
     state = build_state(config, strategy)
-    count = micro_batches(config.train, len(devices))
-    accumulate, update = make_steps(state, strategy, count)
-    iterator = iter(
-        strategy.distribute_datasets_from_function(
-            lambda context: batches(config.train.images_per_replica)
-        )
+    dataset = strategy.distribute_datasets_from_function(
+        lambda context: batches(config.train.images_per_replica)
     )
-    for _ in range(count - 1):
-        accumulate(iterator)
-    update(iterator)
-    return {m.name: float(m.result().numpy()) for m in state.training.metrics}, state
+    accumulate, update = make_steps(state, strategy, config.train, dataset.element_spec)
+    iterator = iter(dataset)
+    for _ in range(updates):
+        found = [
+            accumulate(next(iterator))
+            for _ in range(micro_batches(config.train, len(devices)) - 1)
+        ]
+        last, norm = update(next(iterator))
+        found.append(last)
+    assert update.experimental_get_tracing_count() == 1
+    local = strategy.experimental_local_results
+    terms = {
+        name: float(np.mean([part.numpy() for each in found for part in local(each[name])]))
+        for name in last
+    }
+    return terms | {"norm": float(local(norm)[0])}, state
 
 
 @pytest.fixture(scope="module")
 def joined() -> tuple[dict[str, float], list[np.ndarray]]:
     """One device, both images in one batch: terms and velocities after an update."""
     config = settings(images_per_update=2, images_per_replica=2)
-    terms, state = after_one_update(config, ["CPU:0"])
+    terms, state = updated(config, ["CPU:0"])
     return terms, velocities_of(state)
 
 
@@ -79,7 +90,7 @@ def joined() -> tuple[dict[str, float], list[np.ndarray]]:
 def test_an_update_is_the_same_however_its_images_are_spread(joined, devices):
     terms, velocities = joined
     config = settings(images_per_update=2, images_per_replica=1)
-    their_terms, state = after_one_update(config, devices)
+    their_terms, state = updated(config, devices)
     assert terms["m1_positives"] > 0
     assert terms["m2_positives"] > 0
     assert their_terms == pytest.approx(terms, rel=1e-5, abs=1e-7)

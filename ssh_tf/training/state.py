@@ -1,0 +1,115 @@
+"""What training changes: the network, the optimiser, and what they remember."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ssh_tf.config import Config
+from ssh_tf.model.ohem import training_model
+from ssh_tf.model.ssh import SSH
+from ssh_tf.model.weights import build_network
+from ssh_tf.training.optimizer import make_optimizer
+from ssh_tf.training.strategy import micro_batches
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """All that training changes.
+
+    Attributes:
+        network: The detector.
+        training: The network with its losses; shares the weights.
+        optimizer: Built for `training`'s trainable variables.
+        accumulators: Gradients of an update's earlier micro-batches, on each replica; none where an
+            update is one batch.
+        averages: Moving averages of the trainable variables; none where `ema_decay` is off.
+    """
+
+    network: SSH
+    training: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    accumulators: list[tf.Variable]
+    averages: list[tf.Variable]
+
+
+def build_state(config: Config, strategy: tf.distribute.Strategy) -> State:
+    """Builds the network, its losses and its optimiser on all replicas.
+
+    Args:
+        config: The experiment.
+        strategy: Where the variables live.
+    """
+    with strategy.scope():
+        with precision(config.train.precision):
+            network = build_network(config.model, seed=config.train.seed)
+        freeze(network, config.train.frozen)
+        training = training_model(network, config.loss)
+        names = tuple(module.name for module in config.model.modules)
+        optimizer = make_optimizer(config.train, names)
+        optimizer.build(training.trainable_variables)
+        count = micro_batches(config.train, strategy.num_replicas_in_sync)
+        kept = make_accumulators(training.trainable_variables) if count > 1 else []
+        averages = (
+            make_averages(training.trainable_variables) if config.train.ema_decay is not None else []
+        )
+    return State(network, training, optimizer, kept, averages)
+
+
+def make_accumulators(variables: list[Any]) -> list[tf.Variable]:
+    """Makes what keeps the gradients of an update's earlier micro-batches, on each replica."""
+    return [
+        tf.Variable(
+            tf.zeros(variable.shape),
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.SUM,
+        )
+        for variable in variables
+    ]
+
+
+def make_averages(variables: list[Any]) -> list[tf.Variable]:
+    """Makes the moving averages of variables, which begin at their values."""
+    return [tf.Variable(variable.numpy(), trainable=False) for variable in variables]
+
+
+@contextlib.contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Makes the layers built meanwhile compute in `name`; their weights are float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32" if name == "float32" else f"mixed_{name}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def freeze(network: SSH, prefixes: tuple[str, ...]) -> None:
+    """Makes the layers whose names start with one of `prefixes` keep their weights."""
+    for layer in network.layers:
+        if layer.name.startswith(prefixes):
+            layer.trainable = False
+
+
+def evaluated_network(state: State) -> SSH:
+    """Returns the network as it is evaluated and saved.
+
+    A copy in float32 whose trained weights are the moving averages, where those are kept.
+    """
+    network = SSH(state.network.config, state.network.means)
+    network.set_weights(state.network.get_weights())
+    of_path = {variable.path: variable for variable in network.variables}
+    trained = state.training.trainable_variables if state.averages else []
+    for variable, average in zip(trained, state.averages, strict=True):
+        of_path[variable.path].assign(average.numpy())
+    return network
+
+
+def parameter_count(state: State) -> int:
+    """Returns the number of weights that are trained."""
+    return sum(int(np.prod(variable.shape)) for variable in state.training.trainable_variables)
