@@ -1,19 +1,10 @@
 """The whole update, on replicas and micro-batches, against Caffe's solver in NumPy."""
 
-from typing import Any
-
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from keras import ops
 
 from ssh_tf.config import TrainConfig
-from ssh_tf.training.optimizer import make_optimizer
-from ssh_tf.training.state import State, freeze, make_accumulators
-from ssh_tf.training.steps import make_steps
-from ssh_tf.training.strategy import micro_batches
-from tests.small import mirrored
+from tests.training.springs import follow
 
 UPDATES, IMAGES = 60, 4  # updates to follow, images per update
 RECIPE = TrainConfig(
@@ -31,20 +22,6 @@ OFFICIAL = {
     "m1_cls": ((1, 1), (2, 0)),
     "m3_box": ((1, 1), (2, 0)),
 }
-
-
-class Spring(keras.layers.Layer):
-    """Pulls its kernel to the image's mean colour and its bias to twice of it."""
-
-    def build(self, *shapes: Any) -> None:
-        self.kernel = self.add_weight(name="kernel", shape=(3,), initializer="ones")
-        self.bias = self.add_weight(name="bias", shape=(3,), initializer="ones")
-
-    def call(self, images: Any, sizes: Any, faces: Any) -> Any:
-        colour = ops.mean(images, axis=(1, 2))  # [B, 3]
-        pull = ops.square(self.kernel - colour) + ops.square(self.bias - 2.0 * colour)
-        self.add_loss(ops.mean(0.5 * ops.sum(pull, axis=-1)))
-        return colour
 
 
 def colours() -> np.ndarray:
@@ -67,40 +44,6 @@ def simulate_caffe() -> dict[str, list[np.ndarray]]:
     return weights
 
 
-def follow(devices: list[str], images_per_replica: int) -> dict[str, list[np.ndarray]]:
-    """The same by our training step."""
-    config = RECIPE.model_copy(update={"images_per_replica": images_per_replica})
-    count = micro_batches(config, len(devices))
-    strategy = mirrored(*devices)
-    with strategy.scope():
-        inputs = {
-            "images": keras.Input((None, None, 3), name="images"),
-            "sizes": keras.Input((2,), dtype="int32", name="sizes"),
-            "faces": keras.Input((None, 4), name="faces"),
-        }
-        outputs = {name: Spring(name=name)(**inputs) for name in OFFICIAL}
-        model = keras.Model(inputs, outputs)
-        freeze(model, config.frozen)
-        optimizer = make_optimizer(config, ("m1", "m3"))
-        optimizer.build(model.trainable_variables)
-        kept = make_accumulators(model.trainable_variables) if count > 1 else []
-    columns = {
-        "images": colours().reshape(-1, 1, 1, 3),
-        "sizes": np.ones((UPDATES * IMAGES, 2), np.int32),
-        "faces": np.zeros((UPDATES * IMAGES, 1, 4), np.float32),
-    }
-    dataset = tf.data.Dataset.from_tensor_slices(columns).batch(images_per_replica)
-    distributed = strategy.distribute_datasets_from_function(lambda context: dataset)
-    state = State(model, model, optimizer, kept, [])
-    accumulate, update = make_steps(state, strategy, config, distributed.element_spec)
-    batches = iter(distributed)
-    for _ in range(UPDATES):
-        for _ in range(count - 1):
-            accumulate(next(batches))
-        update(next(batches))
-    return {name: model.get_layer(name).get_weights() for name in OFFICIAL}
-
-
 @pytest.mark.parametrize(
     ("devices", "images_per_replica"),
     [
@@ -112,7 +55,10 @@ def follow(devices: list[str], images_per_replica: int) -> dict[str, list[np.nda
 )
 def test_sixty_updates_equal_the_official_solver(devices: list[str], images_per_replica: int):
     expected = simulate_caffe()
-    for name, weights in follow(devices, images_per_replica).items():
+    config = RECIPE.model_copy(update={"images_per_replica": images_per_replica})
+    state, _ = follow(config, devices, colours(), tuple(OFFICIAL))
+    for name in OFFICIAL:
+        weights = state.network.get_layer(name).get_weights()
         np.testing.assert_allclose(weights, expected[name], atol=1e-5, err_msg=name)
 
 

@@ -47,8 +47,8 @@ def batches(per_replica: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(columns).repeat().batch(per_replica)
 
 
-def updated(config: Config, devices: list[str], updates: int = 1) -> tuple[dict[str, float], State]:
-    """Trains on `devices`: the mean terms of the last update, and the changed state."""
+def updated(config: Config, devices: list[str]) -> tuple[dict[str, float], State]:
+    """Trains one update on `devices`: the mean terms, and the changed state."""
     strategy = mirrored(*devices)
     state = build_state(config, strategy)
     dataset = strategy.distribute_datasets_from_function(
@@ -56,13 +56,10 @@ def updated(config: Config, devices: list[str], updates: int = 1) -> tuple[dict[
     )
     accumulate, update = make_steps(state, strategy, config.train, dataset.element_spec)
     iterator = iter(dataset)
-    for _ in range(updates):
-        found = [
-            accumulate(next(iterator))
-            for _ in range(micro_batches(config.train, len(devices)) - 1)
-        ]
-        last, norm = update(next(iterator))
-        found.append(last)
+    count = micro_batches(config.train, len(devices))
+    found = [accumulate(next(iterator)) for _ in range(count - 1)]
+    last, norm = update(next(iterator))
+    found.append(last)
     assert update.experimental_get_tracing_count() == 1
     local = strategy.experimental_local_results
     terms = {
