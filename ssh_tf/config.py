@@ -113,7 +113,7 @@ class DataConfig(Settings):
     """Instead of `shorter_px`: one of these is drawn for each image (`minibatch.py`, for several
     SCALES). Official: one scale."""
     crop_px: int | None = Field(default=None, gt=0)
-    """Instead of whole images: random squares, scaled to this side (mxnet-SSH: 640). Official: no."""
+    """Random squares instead of images, scaled to this side (mxnet-SSH: 640)."""
     crop_factors: tuple[float, ...] = (0.3, 0.45, 0.6, 0.8, 1.0)
     """Sides of the squares, as shares of an image's shorter side (mxnet-SSH)."""
     crop_smallest_px: float = Field(default=6.0, ge=0)
@@ -125,7 +125,6 @@ class DataConfig(Settings):
     Results do not depend on it (docs/decisions/0006)."""
     shuffle_images: int = Field(default=16_384, gt=0)
     """Size of the shuffle buffer in (encoded) images; WIDER train has 12,880."""
-
 
     @field_validator("crop_factors")
     @classmethod

@@ -7,3 +7,15 @@ class UserError(Exception):
     The message is one line that names the thing, what was expected, what was received and what to
     do. The command line prints it without a traceback and exits with 1.
     """
+
+
+class InterruptedRunError(Exception):
+    """A signal stopped a run after it saved its work.
+
+    Attributes:
+        number: Of the signal.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number

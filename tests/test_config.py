@@ -188,7 +188,10 @@ def test_the_last_of_two_overrides_wins(tmp_path: Path):
         ("train.steps=[1", "--set 'train.steps=[1': '[1' is not a YAML value."),
         ("train.steps=ten", "FILE: `train.steps`: Input should be a valid integer"),
         ("train.lr=1", "FILE: unknown key `train.lr`. Known keys here: bias_lr_multiplier, "),
-        ("lr=1", "FILE: unknown key `lr`. Known keys here: data, detect, loss, model, train."),
+        (
+            "lr=1",
+            "FILE: unknown key `lr`. Known keys here: data, detect, loss, model, train, validation.",
+        ),
     ],
 )
 def test_a_bad_override_is_named(tmp_path: Path, override: str, says: str):

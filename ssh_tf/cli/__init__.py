@@ -16,7 +16,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 from ssh_tf.cli import benchmark, data, demo, detect, evaluate, export, serve, train
 from ssh_tf.cli.flags import Flags
-from ssh_tf.errors import UserError
+from ssh_tf.errors import InterruptedRunError, UserError
 from ssh_tf.version import __version__
 
 _LOG = logging.getLogger("ssh_tf")
@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; by default those of the process.
 
     Returns:
-        0 for success, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C.
+        0 for success, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C, 128 + n for a training
+        that signal n stopped after it saved.
     """
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     _LOG.setLevel(logging.INFO)
@@ -43,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f" ({error.filename})" if error.filename else ""
         print(f"ssh-tf {arguments.command}: {error.strerror or error}{where}", file=sys.stderr)
         return 1
+    except InterruptedRunError as error:
+        print(f"\nssh-tf {arguments.command}: {error}", file=sys.stderr)
+        return 128 + error.number
     except KeyboardInterrupt:
         print(f"\nssh-tf {arguments.command}: interrupted", file=sys.stderr)
         return 130

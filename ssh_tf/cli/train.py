@@ -1,4 +1,4 @@
-"""`ssh-tf train`."""
+"""`ssh-tf train` and `ssh-tf plot`."""
 
 import argparse
 
@@ -14,11 +14,28 @@ def add_commands(command: Command) -> None:
     add("--workdir", required=True, help="the run's folder, such as runs/first")
     add("--set", action="append", default=[], metavar="a.b=c", help="override a setting")
 
+    add = command("plot", _plot, "draw a run's losses, learning rate and average precision")
+    add("workdir", help="the run's folder")
+    add("--out", help="a .png, .pdf or .svg file (default: curves.png in the run's folder)")
+
 
 def _train(arguments: argparse.Namespace) -> None:
     config = load(arguments.config, arguments.set)
     import_tensorflow()
+    from ssh_tf.evaluation.validation import validator
     from ssh_tf.training.trainer import train
 
-    path = train(config, arguments.workdir, on_step=training_progress(config.train.steps))
+    path = train(
+        config,
+        arguments.workdir,
+        on_step=training_progress(config.train.steps),
+        validate=validator(config),
+    )
     print(f"Saved {path}")
+
+
+def _plot(arguments: argparse.Namespace) -> None:
+    import_tensorflow()
+    from ssh_tf.training.plot import plot_run
+
+    print(f"Curves in {plot_run(arguments.workdir, arguments.out)}")

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 Tensor = Any
 
-# SSD's photometric distortion (Liu et al., arXiv:1512.02325; its training prototxt): largest change
-# of brightness in shares of the range, factors of contrast and saturation, turn of the hue in turns.
+# SSD's distortion of colours (Liu et al., arXiv:1512.02325; its training prototxt): largest change of
+# brightness as a share of the range, factors of contrast and saturation, change of hue in turns.
 _BRIGHTNESS = 32 / 255
 _CONTRAST = (0.5, 1.5)
 _SATURATION = (0.5, 1.5)

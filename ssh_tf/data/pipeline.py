@@ -15,8 +15,8 @@ Tensor = Any
 
 # Rows that fill up `faces`: no face has four corners at -1.
 FACE_PADDING = -1.0
-# `faces` has a multiple of this many rows less one: few shapes, and as the matching adds at least one
-# row, just what it compares at a time.
+# `faces` has a multiple of this many rows less one: few shapes, and as the matching adds at least
+# one row, just what it compares at a time.
 FACE_ROWS = 32
 
 _READERS = 8
@@ -47,7 +47,7 @@ def training_dataset(
         skip: Batches to pass over, to continue where an earlier run stopped. They are read, but not
             decoded.
         pipelines: Number of pipelines that share the batches, one on each machine.
-        pipeline: Which of them this is: batches `pipeline`, `pipeline + pipelines`, ... are its own.
+        pipeline: Which of them this is: its batches are `pipeline`, `pipeline + pipelines`, ...
 
     Returns:
         Elements: `images` `[B, H, W, 3]` float32 RGB in `[0, 255]`, each image in the upper left of
@@ -62,7 +62,9 @@ def training_dataset(
     dataset = dataset.map(lambda index, record: _plan(index, record, config, seed))
     if batch > 1:
         dataset = dataset.group_by_window(
-            lambda plan: _key(plan["canvas"]), lambda _, group: group.batch(batch), window_size=batch
+            lambda plan: _key(plan["canvas"]),
+            lambda _, group: group.batch(batch),
+            window_size=batch,
         )
     else:
         dataset = dataset.batch(1)

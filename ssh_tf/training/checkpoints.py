@@ -1,6 +1,7 @@
 """Checkpoints of a run: whole ones only, the newest readable one first."""
 
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,7 @@ class Checkpoints:
     """Writes and reads the checkpoints of a run.
 
     A checkpoint holds the weights, the optimiser's state, the moving averages and the number of
-    updates, from which the order of the data follows. TensorFlow checks every tensor's checksum when
-    it reads.
+    updates, from which the order of the data follows. TensorFlow checks the checksums when it reads.
 
     Args:
         folder: Where they lie.
@@ -48,9 +48,11 @@ class Checkpoints:
         for path in found:
             try:
                 self._checkpoint.restore(str(path)).assert_existing_objects_matched()
-            except (tf.errors.OpError, tf.errors.DataLossError) as error:
-                reason = error.message.split("\n")[0]
-                _LOG.warning("Checkpoint %s can't be read (%s). Trying the one before.", path, reason)
+            except (tf.errors.OpError, IndexError) as error:  # IndexError: a file that ends early
+                reason = str(error).split("\n")[0]
+                _LOG.warning(
+                    "Checkpoint %s can't be read (%s). Trying the one before.", path, reason
+                )
                 continue
             except (AssertionError, ValueError) as error:
                 reason = str(error).split("\n")[0]
@@ -61,8 +63,8 @@ class Checkpoints:
             return int(self._step.numpy())
         if found:
             raise UserError(
-                f"None of the {len(found)} checkpoints in {self.folder} can be read. Delete them to "
-                "begin again, or name another --workdir."
+                f"None of the {len(found)} checkpoints in {self.folder} can be read. Delete them "
+                "to begin again, or name another --workdir."
             )
         return 0
 
@@ -76,8 +78,8 @@ class Checkpoints:
         try:
             self._manager.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:
-            for half in self.folder.glob(f"ckpt-{step}.*"):
-                half.unlink()
+            for half in self.folder.glob(f"ckpt-{step}[._]*"):
+                shutil.rmtree(half) if half.is_dir() else half.unlink()
             newest = next(self._newest_first(), None)
             kept = f"{newest.name} is whole" if newest else "There is none before it"
             reason = str(error).split("\n")[0][:200]

@@ -95,8 +95,8 @@ class Monitor:
         folder: The run's folder.
         step: Updates made before.
         images_per_update: Of all processes.
-        scaled: Whether the loss is scaled: then a gradient that is not finite is nothing unusual, the
-            update is left out and the scale lowered.
+        scaled: Whether the loss is scaled: then a gradient that is not finite is nothing unusual,
+            the update is left out and the scale lowered.
     """
 
     def __init__(self, folder: Path, *, step: int, images_per_update: int, scaled: bool) -> None:

@@ -55,7 +55,9 @@ def build_state(config: Config, strategy: tf.distribute.Strategy) -> State:
         count = micro_batches(config.train, strategy.num_replicas_in_sync)
         kept = make_accumulators(training.trainable_variables) if count > 1 else []
         averages = (
-            make_averages(training.trainable_variables) if config.train.ema_decay is not None else []
+            make_averages(training.trainable_variables)
+            if config.train.ema_decay is not None
+            else []
         )
     return State(network, training, optimizer, kept, averages)
 

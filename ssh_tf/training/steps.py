@@ -11,15 +11,16 @@ from ssh_tf.training.strategy import micro_batches
 
 Tensor = Any
 Batch = Mapping[str, Tensor]
-# `(terms, norm)`: the terms of every image, and the norm of the whole update's gradient.
-Result = tuple[Mapping[str, Tensor], Tensor]
+Terms = Mapping[str, Tensor]
+# `(gradients, terms)` of one batch on one replica.
+Backward = Callable[[Batch], tuple[list[Tensor], Terms]]
 
 _INPUTS = ("images", "sizes", "faces")
 
 
 def make_steps(
     state: State, strategy: tf.distribute.Strategy, config: TrainConfig, spec: Any
-) -> tuple[Callable[[Batch], Mapping[str, Tensor]], Callable[[Batch], Result]]:
+) -> tuple[Callable[[Batch], Terms], Callable[[Batch], tuple[Terms, Tensor]]]:
     """Compiles the two steps.
 
     Args:
@@ -35,63 +36,76 @@ def make_steps(
         (docs/decisions/0004). Both return `<module>_<term>` -> `[B]` of each replica, `update` also
         the gradient's norm before clipping.
     """
-    variables = state.training.trainable_variables
-    replicas = strategy.num_replicas_in_sync
-    share = 1.0 / (replicas * micro_batches(config, replicas))
+    backward = _backward(state, config, strategy.num_replicas_in_sync)
 
-    def gradients(batch: Batch) -> tuple[list[Tensor], Mapping[str, Tensor]]:
-        with tf.GradientTape() as tape:
-            terms = state.training(batch)
-            loss = state.optimizer.scale_loss(tf.add_n(state.training.losses) * share)
-        return list(tape.gradient(loss, variables)), terms
-
-    if config.jit_compile:
-        gradients = tf.function(gradients, jit_compile=True)
-
-    def accumulate(batch: Batch) -> Mapping[str, Tensor]:
-        found, terms = gradients({key: batch[key] for key in _INPUTS})
-        for kept, gradient in zip(state.accumulators, found, strict=True):
+    def accumulate(batch: Batch) -> Terms:
+        gradients, terms = backward(batch)
+        for kept, gradient in zip(state.accumulators, gradients, strict=True):
             kept.assign_add(gradient)
         return terms
 
-    def update(batch: Batch) -> Result:
-        total, terms = gradients({key: batch[key] for key in _INPUTS})
+    def update(batch: Batch) -> tuple[Terms, Tensor]:
+        gradients, terms = backward(batch)
         if state.accumulators:
-            total = [kept + new for kept, new in zip(state.accumulators, total, strict=True)]
-        total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, total)
-        norm = tf.linalg.global_norm(total) / state.optimizer.scale_loss(tf.constant(1.0))
-        # The optimiser adds up what it gets from the replicas, which is the same sum from each.
-        factor = tf.constant(1.0 / replicas)
-        if config.clip_norm is not None:
-            factor *= config.clip_norm / tf.maximum(norm, config.clip_norm)
-        if replicas > 1 or config.clip_norm is not None:
-            total = [gradient * factor for gradient in total]
-        state.optimizer.apply(total, variables)
+            gradients = [kept + g for kept, g in zip(state.accumulators, gradients, strict=True)]
+        norm = _apply(state, config, gradients)
         for kept in state.accumulators:
             kept.assign(tf.zeros_like(kept))
         return terms, norm
 
-    def follow() -> None:
-        """Moves the averages, on each device by itself."""
-        done = tf.cast(state.optimizer.iterations, tf.float32)
-        # A slower average would remember the first weights for too long.
-        decay = tf.minimum(config.ema_decay, (1.0 + done) / (10.0 + done))
-        for average, variable in zip(state.averages, variables, strict=True):
-            strategy.extended.update(average, _blend, args=(variable.value, decay), group=False)
-
     @tf.function(input_signature=[spec])
-    def accumulate_step(batch: Batch) -> Mapping[str, Tensor]:
+    def accumulate_step(batch: Batch) -> Any:
         return strategy.run(accumulate, args=(batch,))
 
     @tf.function(input_signature=[spec])
-    def update_step(batch: Batch) -> Result:
+    def update_step(batch: Batch) -> Any:
         result = strategy.run(update, args=(batch,))
-        if state.averages:
-            follow()
+        if config.ema_decay is not None:
+            _follow(state, strategy, config.ema_decay)
         return result
 
     return accumulate_step, update_step
 
 
-def _blend(average: tf.Variable, variable: Tensor, decay: Tensor) -> None:
-    average.assign(decay * average + (1.0 - decay) * variable)
+def _backward(state: State, config: TrainConfig, replicas: int) -> Backward:
+    """Returns the forward and backward pass of a replica's batch, as a share of the update's."""
+    variables = state.training.trainable_variables
+    share = 1.0 / (replicas * micro_batches(config, replicas))
+
+    def gradients(batch: Batch) -> tuple[list[Tensor], Terms]:
+        with tf.GradientTape() as tape:
+            terms = state.training(batch)
+            loss = state.optimizer.scale_loss(tf.add_n(state.training.losses) * share)
+        return list(tape.gradient(loss, variables)), terms
+
+    compute = tf.function(gradients, jit_compile=True) if config.jit_compile else gradients
+    return lambda batch: compute({key: batch[key] for key in _INPUTS})
+
+
+def _apply(state: State, config: TrainConfig, gradients: list[Tensor]) -> Tensor:
+    """Adds the replicas' gradients up, clips the sum and applies it; returns its norm before."""
+    context = tf.distribute.get_replica_context()
+    total = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+    norm = tf.linalg.global_norm(total) / state.optimizer.scale_loss(tf.constant(1.0))
+    # The optimiser adds up what it gets from the replicas, which is the same sum from each.
+    factor = tf.constant(1.0 / context.num_replicas_in_sync)
+    if config.clip_norm is not None:
+        factor *= config.clip_norm / tf.maximum(norm, config.clip_norm)
+    if context.num_replicas_in_sync > 1 or config.clip_norm is not None:
+        total = [gradient * factor for gradient in total]
+    state.optimizer.apply(total, state.training.trainable_variables)
+    return norm
+
+
+def _follow(state: State, strategy: tf.distribute.Strategy, slowest: float) -> None:
+    """Moves the averages towards the weights, on each device by itself."""
+    done = tf.cast(state.optimizer.iterations, tf.float32)
+    # A slower average would remember the first weights for too long.
+    decay = tf.minimum(slowest, (1.0 + done) / (10.0 + done))
+
+    def blend(average: tf.Variable, variable: Tensor) -> None:
+        average.assign(decay * average + (1.0 - decay) * variable)
+
+    pairs = zip(state.averages, state.training.trainable_variables, strict=True)
+    for average, variable in pairs:
+        strategy.extended.update(average, blend, args=(variable.value,), group=False)

@@ -17,7 +17,7 @@ import tensorflow as tf
 from ssh_tf.config import Config, load, to_yaml
 from ssh_tf.data.pipeline import training_dataset
 from ssh_tf.data.records import read_manifest
-from ssh_tf.errors import UserError
+from ssh_tf.errors import InterruptedRunError, UserError
 from ssh_tf.files import folder_lock, output_folder, write_text
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import save_network
@@ -49,21 +49,6 @@ class Validated:
 Validate = Callable[[SSH], Validated]
 
 
-class InterruptedRunError(Exception):
-    """A signal stopped the run after a checkpoint.
-
-    Attributes:
-        number: Of the signal.
-    """
-
-    def __init__(self, step: int, number: int) -> None:
-        super().__init__(
-            f"stopped by {signal.Signals(number).name} after step {step}, which is saved; the same "
-            "command continues"
-        )
-        self.number = number
-
-
 @dataclass(frozen=True)
 class _Run:
     """One process' part in a run."""
@@ -87,7 +72,7 @@ def train(
     """Trains a network and saves it.
 
     A run that was interrupted is continued from its last checkpoint by the same call. On several
-    machines each makes the same call, with its own `TF_CONFIG` and a `workdir` that all of them see.
+    machines each makes the same call, with its own `TF_CONFIG` and a `workdir` that all can see.
 
     Args:
         config: The experiment.
@@ -106,9 +91,9 @@ def train(
             folder, a full disk, or a loss that is not finite.
         InterruptedRunError: After SIGTERM or SIGINT, once the current update is saved.
     """
-    strategy = make_strategy()
     read_manifest(config.data.records)
     folder = output_folder(workdir)
+    strategy = make_strategy()
     with contextlib.ExitStack() as stack:
         if is_chief(strategy):
             stack.enter_context(folder_lock(folder, "run"))
@@ -214,8 +199,9 @@ def _batches(run: _Run, step: int) -> Any:
 def _loop(run: _Run, step: int, received: list[int]) -> None:
     """Updates until the run's last step, watching and saving on the way."""
     config, chief = run.config.train, is_chief(run.strategy)
+    worker = "" if chief else f"workers/{run.strategy.cluster_resolver.task_id}"
     monitor = Monitor(
-        run.folder if chief else run.folder / f".worker{run.strategy.cluster_resolver.task_id}",
+        output_folder(run.folder / worker),
         step=step,
         images_per_update=config.images_per_update,
         scaled=config.precision == "float16",
@@ -230,7 +216,11 @@ def _loop(run: _Run, step: int, received: list[int]) -> None:
         if chief and run.validate and (step % run.config.validation.every == 0 or last):
             _validate(run, step, monitor)
         if received:
-            raise InterruptedRunError(step, received[0])
+            name = signal.Signals(received[0]).name
+            raise InterruptedRunError(
+                f"stopped by {name} after step {step}, which is saved; the same command continues",
+                received[0],
+            )
 
 
 def _updates(run: _Run, step: int, monitor: Monitor) -> Iterator[Update]:
@@ -258,7 +248,10 @@ def _updates(run: _Run, step: int, monitor: Monitor) -> Iterator[Update]:
             },
             norm=float(local(norm)[0]),
             names=[
-                name.decode() for each in drawn for part in local(each["names"]) for name in part.numpy()
+                name.decode()
+                for each in drawn
+                for part in local(each["names"])
+                for name in part.numpy()
             ],
             learning_rate=rate,
         )

@@ -1,5 +1,8 @@
 """The training loop: replicas, accumulation, resuming, and what stops it."""
 
+import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +13,14 @@ import tensorflow as tf
 from ssh_tf.config import Config, validate
 from ssh_tf.data.builder import build_records
 from ssh_tf.data.synthetic import generate
-from ssh_tf.errors import UserError
+from ssh_tf.errors import InterruptedRunError, UserError
+from ssh_tf.files import folder_lock
 from ssh_tf.model.ssh import SSH
+from ssh_tf.training.monitor import read_table
 from ssh_tf.training.state import State, build_state, freeze
 from ssh_tf.training.steps import make_steps
 from ssh_tf.training.strategy import micro_batches
-from ssh_tf.training.trainer import train
+from ssh_tf.training.trainer import Validated, train
 from tests.small import mirrored
 
 SIDE = 96
@@ -122,60 +127,147 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def on_records(records: Path, **train_settings: object) -> Config:
-    config = settings(images_per_update=1, **train_settings)
+    config = settings(**{"images_per_update": 1, **train_settings})
     return config.model_copy(
         update={"data": config.data.model_copy(update={"records": str(records)})}
     )
 
 
+# All that a run remembers: moving averages, augmentation, micro-batches.
+FULL = {"steps": 4, "ema_decay": 0.5, "images_per_update": 2, "images_per_replica": 1}
+
+
 @pytest.fixture(scope="module")
 def undisturbed(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("undisturbed")
-    train(on_records(records, steps=4), workdir)
+    train(on_records(records, **FULL), workdir)
     return workdir
 
 
-def weights_of(workdir: Path) -> Iterator[np.ndarray]:
+def weights_of(workdir: Path) -> Iterator[tuple[str, np.ndarray]]:
     checkpoint = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(workdir / "checkpoints")))
     for name in sorted(checkpoint.get_variable_to_shape_map()):
-        if "VARIABLE_VALUE" in name:
-            yield checkpoint.get_tensor(name)
+        if "VARIABLE_VALUE" in name and "save_counter" not in name:
+            yield name, checkpoint.get_tensor(name)
+
+
+def assert_same_end(workdir: Path, undisturbed: Path) -> None:
+    pairs = list(zip(weights_of(workdir), weights_of(undisturbed), strict=True))
+    # All weights; velocities and averages of those that are not frozen; the step.
+    assert len(pairs) > 75 + 2 * 66 + 1
+    for (name, resumed), (_, straight) in pairs:
+        np.testing.assert_array_equal(resumed, straight, err_msg=name)
+    ours, theirs = (read_table(folder / "logs.csv") for folder in (workdir, undisturbed))
+    timing = {"images_per_second", "waiting"}
+    assert [{k: v for k, v in row.items() if k not in timing} for row in ours] == [
+        {k: v for k, v in row.items() if k not in timing} for row in theirs
+    ]
+
+
+class KilledError(Exception):
+    pass
 
 
 def test_a_resumed_run_ends_with_the_same_bits(records: Path, undisturbed: Path, tmp_path: Path):
-    class KilledError(Exception):
-        pass
-
     def kill(step: int, logs: object) -> None:
         if step == 3:  # one step after the checkpoint of step 2
             raise KilledError
 
-    config = on_records(records, steps=4)
+    config = on_records(records, **FULL)
     with pytest.raises(KilledError):
         train(config, tmp_path, on_step=kill)
     train(config, tmp_path)
-    pairs = list(zip(weights_of(tmp_path), weights_of(undisturbed), strict=True))
-    assert len(pairs) > 75 + 66  # all weights, and the velocities of those that are not frozen
-    for resumed, straight in pairs:
-        np.testing.assert_array_equal(resumed, straight)
+    assert_same_end(tmp_path, undisturbed)
 
 
-def test_a_run_leaves_model_settings_checkpoint_and_logs(undisturbed: Path):
+def test_a_signal_leaves_a_checkpoint_of_the_very_last_step(
+    records: Path, undisturbed: Path, tmp_path: Path
+):
+    def send(step: int, logs: object) -> None:
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    config, before = on_records(records, **FULL), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(InterruptedRunError, match="after step 3, which is saved") as stopped:
+        train(config, tmp_path, on_step=send)
+    assert stopped.value.number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert tf.train.latest_checkpoint(str(tmp_path / "checkpoints")).endswith("ckpt-3")
+    train(config, tmp_path)
+    assert_same_end(tmp_path, undisturbed)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(records: Path, tmp_path: Path):
+    with (
+        folder_lock(tmp_path, "run"),
+        pytest.raises(UserError, match="another process works on this run"),
+    ):
+        train(on_records(records, steps=1), tmp_path)
+
+
+def test_a_run_leaves_model_settings_checkpoint_logs_and_its_environment(undisturbed: Path):
     assert (undisturbed / "model.keras").is_file()
     assert (undisturbed / "config.yaml").is_file()
     assert list((undisturbed / "logs").glob("events.*"))
     assert tf.train.latest_checkpoint(str(undisturbed / "checkpoints")).endswith("ckpt-4")
+    record = json.loads((undisturbed / "environment.json").read_text())
+    assert record["tensorflow"] == tf.__version__
+    assert (record["replicas"], record["micro_batches"]) == (1, 2)
+    rows = read_table(undisturbed / "logs.csv")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    terms = [f"m{i}_{t}" for i in (1, 2, 3) for t in ("cls_loss", "box_loss")]
+    for row in rows:
+        assert row["loss"] == pytest.approx(sum(row[term] for term in terms))
+        assert row["m1_negatives"] > 0
+        assert row["gradient_norm"] > 0
+        assert 0 <= row["waiting"] <= 1
 
 
 def test_another_architecture_in_the_same_folder_is_refused(records: Path, undisturbed: Path):
-    config = on_records(records, steps=4)
+    config = on_records(records, **FULL)
     other = config.model_copy(update={"model": config.model.model_copy(update={"context": False})})
-    with pytest.raises(UserError, match="another architecture"):
+    with pytest.raises(UserError, match=r"another architecture: model\.context differs"):
         train(other, undisturbed)
 
 
+def test_other_settings_are_told(
+    records: Path, undisturbed: Path, caplog: pytest.LogCaptureFixture
+):
+    train(on_records(records, **FULL | {"learning_rate": 0.002}), undisturbed)
+    assert "train.learning_rate was 0.001 in this run so far and is 0.002" in caplog.text
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_by_name(records: Path, tmp_path: Path):
-    config = on_records(records, steps=4, learning_rate=1e18)
-    with pytest.raises(UserError, match=r"m\d_\w+_loss.* is not finite at step \d"):
+    config = on_records(records, steps=4, learning_rate=1e18, checkpoint_every=1)
+    with pytest.raises(
+        UserError, match=r"(m\d_\w+_loss.*|gradient) is not finite at step \d \(images .*jpg\)"
+    ) as stopped:
         train(config, tmp_path)
     assert not (tmp_path / "model.keras").exists()
+    step = int(str(stopped.value).split("step ")[1].split(" ")[0])
+    assert not (tmp_path / "checkpoints" / f"ckpt-{step}.index").exists()
+
+
+def test_validation_keeps_the_best_network(records: Path, tmp_path: Path):
+    found = iter([0.2, 0.5, 0.4])
+    pictures = [np.zeros((8, 9, 3), np.uint8)]
+
+    def validate(network: SSH) -> Validated:
+        return Validated({"easy": 0.9, "hard": next(found)}, pictures)
+
+    config = on_records(records, steps=5)
+    config = config.model_copy(
+        update={"validation": config.validation.model_copy(update={"every": 2})}
+    )
+    train(config, tmp_path, validate=validate)
+    rows = read_table(tmp_path / "validation.csv")
+    assert [(row["step"], row["easy"], row["hard"]) for row in rows] == [
+        (2, 0.9, 0.2),
+        (4, 0.9, 0.5),
+        (5, 0.9, 0.4),
+    ]
+    assert json.loads((tmp_path / "best.json").read_text()) == {
+        "step": 4,
+        "ap": {"easy": 0.9, "hard": 0.5},
+    }
+    assert (tmp_path / "best.keras").is_file()

@@ -1,0 +1,58 @@
+"""Evaluation while training: what `ssh_tf.training.trainer.train` calls now and then."""
+
+import tempfile
+from pathlib import Path
+
+from ssh_tf.config import Config
+from ssh_tf.data.wider import find_split, read_annotations, training_corners
+from ssh_tf.evaluation.detections import read_wider
+from ssh_tf.evaluation.run import detect_images
+from ssh_tf.evaluation.score import wider_truth
+from ssh_tf.evaluation.wider import all_faces, evaluate, subset
+from ssh_tf.inference.detector import Detector, read_image
+from ssh_tf.inference.draw import draw_boxes
+from ssh_tf.model.ssh import SSH
+from ssh_tf.training.trainer import Validate, Validated
+
+# Least score of a box in the pictures.
+_SHOWN_FROM = 0.3
+
+
+def validator(config: Config) -> Validate | None:
+    """Returns what evaluates a network on `config.validation`, by WIDER's protocol.
+
+    Args:
+        config: `validation` says on what, `detect` at which scale.
+
+    Returns:
+        A function of a network, or None if there is nothing to validate on.
+
+    Raises:
+        UserError: If the split or its ground truth can't be used.
+    """
+    chosen = config.validation
+    if chosen.wider_root is None:
+        return None
+    source = find_split(Path(chosen.wider_root), chosen.split)
+    entries = read_annotations(source.annotations)[: chosen.images]
+    truth = all_faces(entries)
+    if chosen.ground_truth is not None:
+        names = [entry.name for entry in entries]
+        truth = subset(wider_truth(Path(chosen.ground_truth)), names)
+    images = {entry.name: source.images_dir / entry.name for entry in entries}
+
+    def validate(network: SSH) -> Validated:
+        detector = Detector(network, config.detect)
+        with tempfile.TemporaryDirectory() as folder:
+            detect_images(detector, images, folder, whole_pixels=True)
+            curves = evaluate(read_wider(Path(folder)), truth)
+        pictures = []
+        for entry in entries[: chosen.pictures]:
+            image = read_image(images[entry.name])
+            found = detector.detect(image)
+            shown = found.scores >= _SHOWN_FROM
+            faces, _ = training_corners(entry.boxes, *image.shape[:2])
+            pictures.append(draw_boxes(image, found.boxes[shown], found.scores[shown], truth=faces))
+        return Validated({setting: curve.ap for setting, curve in curves.items()}, pictures)
+
+    return validate
