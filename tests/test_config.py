@@ -190,7 +190,7 @@ def test_the_last_of_two_overrides_wins(tmp_path: Path):
         ("train.lr=1", "FILE: unknown key `train.lr`. Known keys here: bias_lr_multiplier, "),
         (
             "lr=1",
-            "FILE: unknown key `lr`. Known keys here: data, detect, loss, model, train, validation.",
+            "FILE: unknown key `lr`. Known keys here: data, detect, loss, model, train, ",
         ),
     ],
 )

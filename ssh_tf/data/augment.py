@@ -11,7 +11,7 @@ import tensorflow as tf
 
 Tensor = Any
 
-# SSD's distortion of colours (Liu et al., arXiv:1512.02325; its training prototxt): largest change of
+# SSD's distortion of colours (Liu et al., arXiv:1512.02325, its prototxt): largest change of
 # brightness as a share of the range, factors of contrast and saturation, change of hue in turns.
 _BRIGHTNESS = 32 / 255
 _CONTRAST = (0.5, 1.5)

@@ -19,7 +19,7 @@ class Checkpoints:
     """Writes and reads the checkpoints of a run.
 
     A checkpoint holds the weights, the optimiser's state, the moving averages and the number of
-    updates, from which the order of the data follows. TensorFlow checks the checksums when it reads.
+    updates, from which the order of the data follows. TensorFlow checks checksums when it reads.
 
     Args:
         folder: Where they lie.

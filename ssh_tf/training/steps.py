@@ -60,8 +60,7 @@ def make_steps(
     @tf.function(input_signature=[spec])
     def update_step(batch: Batch) -> Any:
         result = strategy.run(update, args=(batch,))
-        if config.ema_decay is not None:
-            _follow(state, strategy, config.ema_decay)
+        _follow(state, strategy, config)
         return result
 
     return accumulate_step, update_step
@@ -97,11 +96,13 @@ def _apply(state: State, config: TrainConfig, gradients: list[Tensor]) -> Tensor
     return norm
 
 
-def _follow(state: State, strategy: tf.distribute.Strategy, slowest: float) -> None:
-    """Moves the averages towards the weights, on each device by itself."""
+def _follow(state: State, strategy: tf.distribute.Strategy, config: TrainConfig) -> None:
+    """Moves the averages, where there are any, towards the weights, on each device by itself."""
+    if config.ema_decay is None:
+        return
     done = tf.cast(state.optimizer.iterations, tf.float32)
     # A slower average would remember the first weights for too long.
-    decay = tf.minimum(slowest, (1.0 + done) / (10.0 + done))
+    decay = tf.minimum(config.ema_decay, (1.0 + done) / (10.0 + done))
 
     def blend(average: tf.Variable, variable: Tensor) -> None:
         average.assign(decay * average + (1.0 - decay) * variable)

@@ -112,7 +112,8 @@ def test_xla_compiles_the_network_with_its_losses():
     compiled_terms, compiled = updated(settings(**options, jit_compile=True), ["CPU:0"])
     assert compiled_terms == pytest.approx(terms, rel=1e-3)
     for ours, theirs in zip(velocities_of(state), velocities_of(compiled), strict=True):
-        np.testing.assert_allclose(theirs, ours, atol=5e-3 * np.abs(ours).max())
+        # As a whole: where rounding moves a value over a ReLU's corner, single weights differ.
+        assert np.linalg.norm(theirs - ours) < 0.01 * np.linalg.norm(ours)
 
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
