@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from ssh_tf.cli import terminal
 from ssh_tf.config import PRESETS, ExportConfig
 from ssh_tf.data.builder import build_records
 from ssh_tf.data.wider import split_layout
+from ssh_tf.errors import InterruptedRunError
 from ssh_tf.evaluation.curves import RocCurve
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import Detections
@@ -429,6 +431,25 @@ def test_train_passes_file_and_overrides(
     assert cli.main(line.split()) == 0
     assert calls == [(7, 5, "random", "run")]
     assert capsys.readouterr().out == "Saved run/model.keras\n"
+
+
+def test_a_training_that_a_signal_stopped_has_an_exit_code_of_its_own(
+    world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def train(*_: Any, **__: Any) -> str:
+        raise InterruptedRunError("stopped by SIGTERM after step 3", signal.SIGTERM)
+
+    monkeypatch.setattr("ssh_tf.training.trainer.train", train)
+    assert cli.main(f"train --config {world}/good.yaml --workdir run".split()) == 143
+    assert capsys.readouterr().err.endswith("ssh-tf train: stopped by SIGTERM after step 3\n")
+
+
+def test_plot_names_its_picture(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("ssh_tf.training.plot.plot_run", lambda *given: "/".join(given))
+    assert cli.main(["plot", "run", "--out", "x.png"]) == 0
+    assert capsys.readouterr().out == "Curves in run/x.png\n"
 
 
 def test_progress_is_a_line_every_tenth_where_there_is_no_terminal(
