@@ -17,6 +17,7 @@ import cv2
 
 from ssh_tf.config import validate
 from ssh_tf.data.builder import build_records
+from ssh_tf.data.sources import open_wider
 from ssh_tf.data.wider import (
     WiderImage,
     find_split,
@@ -69,7 +70,8 @@ def main() -> None:
 
     images = choose(arguments.wider_root, arguments.split, arguments.images)
     copy_split(arguments.wider_root, arguments.split, images, arguments.out / "wider")
-    build_records(arguments.out / "wider", arguments.split, arguments.out / "records", shards=1)
+    source = open_wider(arguments.out / "wider", arguments.split)
+    build_records(source, arguments.out / "records", shards=1)
     config = validate(
         {
             "model": {"weights": "random"},

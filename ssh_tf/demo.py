@@ -14,6 +14,7 @@ from keras import ops
 from ssh_tf import signature
 from ssh_tf.config import Config, ExportConfig
 from ssh_tf.data.builder import build_records
+from ssh_tf.data.sources import open_wider
 from ssh_tf.data.synthetic import generate
 from ssh_tf.data.wider import WiderImage, find_split, read_annotations, split_layout
 from ssh_tf.evaluation.run import evaluate_wider
@@ -95,7 +96,7 @@ def run_demo(
         _draw(wider, progress)
     with _timed(stages, "records"):
         if not (records / signature.MANIFEST).exists():
-            build_records(wider, "train", records, shards=4, progress=progress)
+            build_records(open_wider(wider, "train"), records, shards=4, progress=progress)
     with _timed(stages, "train"):
         train(config, folder / "run", on_step=on_step)
     detector = Detector(load_network(folder / "run"), config.detect)

@@ -18,6 +18,7 @@ from ssh_tf import cli
 from ssh_tf.cli import terminal
 from ssh_tf.config import PRESETS, ExportConfig
 from ssh_tf.data.builder import build_records
+from ssh_tf.data.sources import open_wider
 from ssh_tf.data.wider import split_layout
 from ssh_tf.errors import InterruptedRunError
 from ssh_tf.evaluation.curves import RocCurve
@@ -29,6 +30,8 @@ COMMANDS = (
     "demo",
     "synth",
     "records",
+    "inspect",
+    "plot",
     "train",
     "evaluate",
     "score",
@@ -89,7 +92,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (world / "wider_text" / image).write_text("hello")
     (world / "wider_truncated" / image).write_bytes(encode(picture())[:-300])
     (world / "wider_missing" / image).unlink()
-    build_records(world / "wider", "train", world / "records", shards=1)
+    build_records(open_wider(world / "wider", "train"), world / "records", shards=1)
     return world
 
 

@@ -1,11 +1,16 @@
-"""`ssh-tf synth` and `ssh-tf records`: pictures and boxes to TFRecords."""
+"""`ssh-tf synth`, `records` and `inspect`: pictures and boxes to TFRecords, and a look at them."""
 
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ssh_tf.cli.flags import Command
 from ssh_tf.cli.terminal import import_tensorflow, progress
+from ssh_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from ssh_tf.data.sources import Source
 
 
 def add_commands(command: Command) -> None:
@@ -19,12 +24,31 @@ def add_commands(command: Command) -> None:
     add("--height", type=int, default=480, help="mean height, px (default: %(default)s)")
     add("--smallest_px", type=int, default=12, help="lowest face, px (default: %(default)s)")
 
-    add = command("records", _records, "build TFRecords from a split in WIDER's layout")
-    add("--wider_root", required=True, help="holds WIDER_<split>/images and wider_face_split/")
+    add = command("records", _records, "build TFRecords; the same command finishes a stopped build")
+    add("--wider_root", type=Path, help="folder in WIDER's layout, or with its zip archives")
+    add("--csv", type=Path, help="own boxes instead: a file with image,x,y,w,h in its first line")
+    add("--images", type=Path, help="folder of the images that --csv names")
     add("--split", default="train")
     add("--out", required=True, help="folder of the shards, such as tfrecords/wider_train")
     add("--shards", type=int, default=32)
     add("--workers", type=int, default=os.cpu_count() or 1, help="threads (default: all cores)")
+    add("--seed", type=int, default=0, help="of the order (default: %(default)s)")
+    add(
+        "--verify",
+        choices=("none", "header", "full"),
+        default="full",
+        help="how images are checked: not, by header and end, or by decoding (default)",
+    )
+    add(
+        "--on_error",
+        choices=("fail", "skip"),
+        default="fail",
+        help="what a broken image does: stop the build (default), or be left out and reported",
+    )
+
+    add = command("inspect", _inspect, "check a folder of records and draw what is in it")
+    add("records", help="made by `ssh-tf records`")
+    add("--out", type=Path, help="folder of the pictures (default: RECORDS/inspect)")
 
 
 def _synth(arguments: argparse.Namespace) -> None:
@@ -43,19 +67,51 @@ def _synth(arguments: argparse.Namespace) -> None:
 
 
 def _records(arguments: argparse.Namespace) -> None:
+    source = _source(arguments)
     import_tensorflow()
-    from ssh_tf.data.builder import build_records
+    from ssh_tf.data.builder import Checks, build_records
 
     manifest = build_records(
-        arguments.wider_root,
-        arguments.split,
+        source,
         arguments.out,
         shards=arguments.shards,
         workers=arguments.workers,
+        seed=arguments.seed,
+        checks=Checks(arguments.verify, arguments.on_error),
         progress=progress,
     )
-    dropped = manifest["annotated_faces"] - manifest["faces"]
+    skipped = manifest["skipped"]
+    for image in skipped:
+        print(f"left out: {image['reason']}")
     print(
-        f"{manifest['images']} images, {manifest['faces']} faces ({dropped} annotated faces under "
-        f"1 px left out) in {len(manifest['shards'])} shards in {arguments.out}"
+        f"{manifest['images']} images, {manifest['faces']} of {manifest['annotated_faces']} "
+        f"annotated faces (the others are under 1 px or on images left out), {len(skipped)} images "
+        f"left out, in {len(manifest['shards'])} shards in {arguments.out}"
     )
+    if manifest["official"] is False:
+        images, faces = source.official_counts or (0, 0)
+        print(
+            f"This is not all of WIDER FACE's {source.split}: that has {images:,} images and "
+            f"{faces:,} faces."
+        )
+
+
+def _source(arguments: argparse.Namespace) -> "Source":
+    from ssh_tf.data.sources import open_csv, open_wider
+
+    if (arguments.wider_root is None) == (arguments.csv is None):
+        raise UserError("Name --wider_root, or else --csv with --images.")
+    if arguments.csv is None:
+        return open_wider(arguments.wider_root, arguments.split)
+    if arguments.images is None:
+        raise UserError("--csv needs --images: the folder that its image names are relative to.")
+    return open_csv(arguments.csv, arguments.images, arguments.split)
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    import_tensorflow()
+    from ssh_tf.inference.inspection import inspect_records
+
+    out = arguments.out or Path(arguments.records) / "inspect"
+    print(inspect_records(arguments.records, out, progress=progress))
+    print(f"Pictures in {out}")

@@ -122,7 +122,18 @@ def read_annotations(file: Path) -> list[WiderImage]:
     Raises:
         UserError: If the file is absent, empty or malformed; the message starts with `file:line`.
     """
-    lines = _read_lines(existing_file(file, "annotations in WIDER's text format"))
+    existing_file(file, "annotations in WIDER's text format")
+    return parse_annotations(file.read_bytes(), file)
+
+
+def parse_annotations(content: bytes, file: Path) -> list[WiderImage]:
+    """Reads annotations in WIDER FACE's text format, see `read_annotations`.
+
+    Args:
+        content: The file's bytes.
+        file: What it is called in errors.
+    """
+    lines = _read_lines(content, file)
     images: list[WiderImage] = []
     seen: dict[str, int] = {}
     at = 0
@@ -193,9 +204,8 @@ def _known_splits(root: Path) -> str:
     return f"Splits there: {', '.join(known)}."
 
 
-def _read_lines(file: Path) -> list[_Line]:
+def _read_lines(content: bytes, file: Path) -> list[_Line]:
     """Returns the non-blank lines, stripped; numbers count the blank ones too."""
-    content = file.read_bytes()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -237,17 +247,33 @@ def _read_entry(lines: Sequence[_Line], at: int) -> tuple[WiderImage, int]:
 
 
 def _image_name(line: _Line) -> str:
-    path = PurePosixPath(line.text)
     if all(_is_number(token) for token in line.text.split()):
         raise line.error(
             "an image name", "Mend the number of faces of the entry above: it has more rows."
         )
-    if "\0" in line.text or "\\" in line.text:
-        raise line.error("an image name with `/` between folders", "Mend the name.")
-    outside = path.is_absolute() or bool(PureWindowsPath(line.text).drive) or ".." in path.parts
+    return check_name(line.text, f"{line.file}:{line.number}")
+
+
+def check_name(name: str, where: str) -> str:
+    """Returns the name of an image in normal form.
+
+    Args:
+        name: Relative to the images' folder.
+        where: Where it stands, for the error.
+
+    Raises:
+        UserError: If it leads out of the folder or has characters that no name should have.
+    """
+    path = PurePosixPath(name)
+    if "\0" in name or "\\" in name:
+        raise UserError(
+            f"{where}: expected an image name with `/` between folders, received {name!r}. Mend it."
+        )
+    outside = path.is_absolute() or bool(PureWindowsPath(name).drive) or ".." in path.parts
     if outside or not path.parts:
-        raise line.error(
-            "an image name that stays inside the images folder", "Make it relative, without `..`."
+        raise UserError(
+            f"{where}: expected an image name that stays inside the images folder, received "
+            f"{name!r}. Make it relative, without `..`."
         )
     return str(path)
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from ssh_tf.data.wider import ATTRIBUTES, WiderImage
+from ssh_tf.data.wider_mat import read_cells, read_mat
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.curves import Curve, voc_ap
 from ssh_tf.evaluation.detections import image_key
@@ -69,20 +69,22 @@ def load_ground_truth(folder: Path) -> WiderGroundTruth:
         UserError: If a file is missing or is not of this form.
     """
     existing_folder(folder, _TOOL)
-    everything = folder / "wider_face_val.mat"
-    stems = _read_cells(everything, "file_list")
-    events = _read_mat(everything, "event_list").ravel()
+    path = folder / "wider_face_val.mat"
+    everything = _bytes(path)
+    stems = read_cells(everything, path, "file_list")
+    events = read_mat(everything, path, "event_list").ravel()
     names = [
         f"{event.item()}/{stem.item()}"
         for event, cells in zip(events, stems, strict=True)
         for stem in cells
     ]
     faces = [
-        b.astype(np.int32) for cells in _read_cells(everything, "face_bbx_list") for b in cells
+        b.astype(np.int32) for cells in read_cells(everything, path, "face_bbx_list") for b in cells
     ]
     kept = {}
     for setting in SETTINGS:
-        events_kept = _read_cells(folder / f"wider_{setting}_val.mat", "gt_list")
+        path = folder / f"wider_{setting}_val.mat"
+        events_kept = read_cells(_bytes(path), path, "gt_list")
         # MATLAB counts from 1.
         kept[setting] = [k.ravel().astype(np.int64) - 1 for cells in events_kept for k in cells]
     return WiderGroundTruth(names, faces, kept)
@@ -171,24 +173,8 @@ def evaluate(
     }
 
 
-def _read_mat(path: Path, variable: str) -> np.ndarray:
-    existing_file(path, f"a part of {_TOOL}")
-    try:
-        return np.asarray(loadmat(path, variable_names=[variable])[variable])
-    # SciPy raises whatever the damaged bytes lead to.
-    except Exception as error:
-        raise UserError(
-            f"{path}: expected a MATLAB file with `{variable}`, received {error!r}. "
-            f"Get {_TOOL} again."
-        ) from error
-
-
-def _read_cells(path: Path, variable: str) -> list[list[np.ndarray]]:
-    """Returns a cell array of cell columns, event by event, image by image."""
-    return [
-        [image.item() if image.dtype == object else image for image in event.ravel()]
-        for event in _read_mat(path, variable).ravel()
-    ]
+def _bytes(path: Path) -> bytes:
+    return existing_file(path, f"a part of {_TOOL}").read_bytes()
 
 
 def _counted_faces(image: WiderImage, minimum_height: float) -> np.ndarray:

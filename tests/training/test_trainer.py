@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from ssh_tf.config import Config, validate
 from ssh_tf.data.builder import build_records
+from ssh_tf.data.sources import open_wider
 from ssh_tf.data.synthetic import generate
 from ssh_tf.errors import InterruptedRunError, UserError
 from ssh_tf.files import folder_lock
@@ -122,7 +123,7 @@ def test_images_of_an_update_must_divide_evenly():
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("records")
     generate(folder / "wider", images=6, seed=0, size=(96, 96), smallest_px=20)
-    build_records(folder / "wider", "train", folder / "records", shards=2)
+    build_records(open_wider(folder / "wider", "train"), folder / "records", shards=2)
     return folder / "records"
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from ssh_tf.config import to_yaml
 from ssh_tf.data.builder import build_records
+from ssh_tf.data.sources import open_wider
 from ssh_tf.data.synthetic import generate
 from ssh_tf.errors import UserError
 from ssh_tf.model.weights import load_network
@@ -33,7 +34,7 @@ def free_ports(count: int) -> list[int]:
 
 def test_two_workers_agree_with_one_on_the_joined_batch(tmp_path: Path):
     generate(tmp_path / "wider", images=6, seed=0, size=(96, 96), smallest_px=20)
-    build_records(tmp_path / "wider", "train", tmp_path / "records", shards=2)
+    build_records(open_wider(tmp_path / "wider", "train"), tmp_path / "records", shards=2)
     config = small_config(
         data={"records": str(tmp_path / "records")},
         train={"steps": 3, "images_per_update": 2, "ema_decay": 0.5, "clip_norm": 5.0},
