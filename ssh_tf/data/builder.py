@@ -3,10 +3,11 @@
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf import signature
-from ssh_tf.data.images import PNG_SIGNATURE, decode, header_size
+from ssh_tf.data.images import PNG_SIGNATURE, decode_bytes, header_size
 from ssh_tf.data.records import shard_name, to_example
 from ssh_tf.data.sources import Source, missing
 from ssh_tf.data.wider import WiderImage, training_corners
@@ -29,7 +30,7 @@ OnError = Literal["fail", "skip"]
 
 # What a build that has not finished keeps in its folder: its plan, and an entry per finished shard.
 _WORK = ".build"
-_AHEAD = 4  # images that wait for the writer, per worker
+_AHEAD = 16  # images that wait for the writer, per worker
 _CHUNK = 2**20
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -145,24 +146,27 @@ def _build_shards(
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """Writes the shards that are missing; returns the entries of all."""
-    entries = []
+    paths = [folder / shard_name(source.split, i, len(parts)) for i in range(len(parts))]
+    chosen = {
+        path: [source.entries[i] for i in part] for path, part in zip(paths, parts, strict=True)
+    }
+    entries = {path: _finished(path, source, images) for path, images in chosen.items()}
+    missing_ones = [path for path in paths if entries[path] is None]
     tick = progress("records", len(source.entries))
+    for _ in range(len(source.entries) - sum(len(chosen[path]) for path in missing_ones)):
+        tick()
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        for index, part in enumerate(parts):
-            path = folder / shard_name(source.split, index, len(parts))
-            chosen = [source.entries[i] for i in part]
-            entry = _finished(path, source, chosen)
-            if entry is None:
-                check = functools.partial(_check, source, checks)
-                checked = _in_order(pool, check, chosen, ahead=_AHEAD * workers)
-                entry = _write_shard(path, checked, tick)
-                note = {"input": _input_hash(source, chosen), "entry": entry}
-                write_text(_note(path), json.dumps(note))
-            else:
-                for _ in chosen:
-                    tick()
-            entries.append(entry)
-    return entries
+        # One stream for all shards: workers read ahead while a shard is closed and hashed.
+        images = itertools.chain.from_iterable(chosen[path] for path in missing_ones)
+        check = functools.partial(_check, source, checks)
+        checked = _in_order(pool, check, images, ahead=_AHEAD * workers)
+        for path in missing_ones:
+            entry = _write_shard(path, itertools.islice(checked, len(chosen[path])), tick)
+            note = {"input": _input_hash(source, chosen[path]), "entry": entry}
+            write_text(_note(path), json.dumps(note))
+            entries[path] = entry
+        checked.close()
+    return [entry for entry in entries.values() if entry is not None]
 
 
 def _note(shard: Path) -> Path:
@@ -190,7 +194,7 @@ def _in_order(
     items: Iterable[_Item],
     *,
     ahead: int,
-) -> Iterator[_Result]:
+) -> Generator[_Result, None, None]:
     """Maps in a pool, in order; no more than `ahead` results wait, so that memory stays flat."""
     waiting: deque[Future[_Result]] = deque()
     try:
@@ -250,7 +254,7 @@ def image_size(encoded: bytes, path: str, *, verify: Verify = "full") -> tuple[i
     if verify == "header" and (b"\xff\xd9" if jpeg else b"IEND") not in encoded[-4096:]:
         raise UserError(f"{path} is truncated (it has no end marker). Fetch it again.")
     try:
-        size = decode(encoded).shape[:2] if verify == "full" else header_size(encoded)
+        size = decode_bytes(encoded).shape[:2] if verify == "full" else header_size(encoded)
     except tf.errors.OpError as error:
         # Without the names of the operation that TensorFlow puts around it.
         reason = error.message.split("}} ")[-1].split(" [Op:")[0].split("\n")[0]

@@ -107,8 +107,9 @@ class Source:
     @property
     def official_counts(self) -> tuple[int, int] | None:
         """Images and faces that WIDER FACE's split of this name has, if this claims to be it."""
-        ours = sum(bool(re.match(r"\d+--\w+/", entry.name)) for entry in self.entries)
-        return OFFICIAL_COUNTS.get(self.split) if ours == len(self.entries) else None
+        named = self.annotations.name.startswith("wider_face_")
+        ours = named and all(re.match(r"\d+--[\w-]+/", entry.name) for entry in self.entries)
+        return OFFICIAL_COUNTS.get(self.split) if ours else None
 
 
 def open_wider(root: Path, split: str) -> Source:

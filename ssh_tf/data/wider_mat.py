@@ -49,8 +49,7 @@ def read_mat_annotations(content: bytes, file: Path) -> list[WiderImage]:
         file: What it is called in errors.
 
     Returns:
-        The images in the file's order. An image whose only box is all zeros has no face, as in the
-        text files.
+        The images in the file's order, with the boxes that it has, those of zeros included.
 
     Raises:
         UserError: If it is another file, or damaged.
@@ -78,6 +77,4 @@ def read_mat_annotations(content: bytes, file: Path) -> list[WiderImage]:
 def _image(name: str, boxes: np.ndarray, attributes: np.ndarray) -> WiderImage:
     if len(boxes) != len(attributes):
         raise ValueError(f"{name} has {len(boxes)} boxes and {len(attributes)} attributes")
-    if len(boxes) == 1 and not boxes.any():
-        boxes, attributes = boxes[:0], attributes[:0]
     return WiderImage(name, boxes, attributes)

@@ -25,6 +25,7 @@ def draw_boxes(
     scores: np.ndarray,
     *,
     truth: np.ndarray | None = None,
+    labels: bool = True,
 ) -> np.ndarray:
     """Draws faces on a copy of an image.
 
@@ -33,6 +34,7 @@ def draw_boxes(
         boxes: `[D, 4]` x1, y1, x2, y2, px.
         scores: `[D]` in `[0, 1]`; the best is drawn last, on top.
         truth: `[F, 4]` annotated corners, px, drawn thin and white below the others.
+        labels: Whether scores are written beside the larger boxes.
 
     Returns:
         uint8 RGB; small images are enlarged by a whole factor.
@@ -47,7 +49,7 @@ def draw_boxes(
     for i in np.argsort(scores, kind="stable"):
         colour = score_colour(float(scores[i]))
         _rectangle(canvas, boxes[i] * factor, colour, thickness)
-        if (boxes[i, 2] - boxes[i, 0]) * factor >= _LABEL_FROM_PX * thickness:
+        if labels and (boxes[i, 2] - boxes[i, 0]) * factor >= _LABEL_FROM_PX * thickness:
             _label(canvas, boxes[i] * factor, f"{scores[i]:.2f}", colour, thickness)
     return canvas
 

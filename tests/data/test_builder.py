@@ -1,19 +1,27 @@
 """Tests of the records builder: what it writes and how it refuses broken input."""
 
 import hashlib
+import io
 import json
+import re
+import resource
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssh_tf.data.builder import build_records, image_size
+from ssh_tf.data.builder import Checks, build_records, image_size
+from ssh_tf.data.images import decode
 from ssh_tf.data.records import parse_example, read_manifest
-from ssh_tf.data.sources import open_wider
+from ssh_tf.data.sources import open_csv, open_wider
 from ssh_tf.data.wider import split_layout, training_corners
 from ssh_tf.errors import UserError
+from ssh_tf.files import folder_lock
+from tests.conftest import REPOSITORY
 from tests.small import WIDER_BOXES, WIDER_FACES, encode, picture, write_wider
 
 
@@ -234,3 +242,213 @@ def test_real_images_are_stored_whole(test_data: Path, tmp_path: Path):
     )
     assert (manifest["images"], manifest["annotated_faces"]) == (23, 449)
     assert len(list(records(tmp_path / "out"))) == 23
+
+
+# A build that was stopped
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stop_after(ticks: int) -> Callable[[str, int], Callable[[], None]]:
+    """Progress that stops the build after so many images."""
+
+    def progress(stage: str, total: int) -> Callable[[], None]:
+        left = iter(range(ticks))
+
+        def tick() -> None:
+            if next(left, None) is None:
+                raise StoppedError
+
+        return tick
+
+    return progress
+
+
+@pytest.mark.parametrize("ticks", [0, 1, 2, 3])
+def test_a_stopped_build_is_finished_with_the_same_bytes(root: Path, tmp_path: Path, ticks: int):
+    source = open_wider(root, "train")
+    build_records(source, tmp_path / "straight", shards=4)
+    with pytest.raises(StoppedError):
+        build_records(source, tmp_path / "out", shards=4, progress=stop_after(ticks))
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tfrecord")}
+    assert len(kept) == ticks
+    build_records(source, tmp_path / "out", shards=4)
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())  # not made again
+
+
+def test_a_build_stopped_before_its_last_clean_up_is_finished(root: Path, tmp_path: Path):
+    source = open_wider(root, "train")
+    manifest = build_records(source, tmp_path / "out", shards=2)
+    before = content(tmp_path / "out")
+    (tmp_path / "out" / ".build").mkdir()
+    assert build_records(source, tmp_path / "out", shards=2) == manifest
+    assert content(tmp_path / "out") == before
+
+
+def test_left_overs_of_a_killed_build_are_cleared_away(root: Path, tmp_path: Path):
+    source = open_wider(root, "train")
+    with pytest.raises(StoppedError):
+        build_records(source, tmp_path / "out", shards=4, progress=stop_after(2))
+    half = tmp_path / "out" / ".123.tmp.wider_train-00002-of-00004.tfrecord"
+    half.write_bytes(b"half")
+    (tmp_path / "out" / "wider_train-00000-of-00004.tfrecord").write_bytes(b"cut")
+    build_records(source, tmp_path / "out", shards=4)
+    build_records(source, tmp_path / "straight", shards=4)
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
+
+
+@pytest.mark.parametrize("other", [{"shards": 2}, {"seed": 1}, {"checks": Checks("header")}])
+def test_part_of_another_build_is_left_alone(root: Path, tmp_path: Path, other: dict[str, object]):
+    source = open_wider(root, "train")
+    with pytest.raises(StoppedError):
+        build_records(source, tmp_path / "out", shards=4, progress=stop_after(2))
+    with pytest.raises(UserError, match=r"holds part of another build"):
+        build_records(source, tmp_path / "out", **{"shards": 4, **other})
+
+
+def test_a_second_builder_in_a_folder_stops(root: Path, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    with (
+        folder_lock(tmp_path / "out", "data set"),
+        pytest.raises(UserError, match="another process works on this data set"),
+    ):
+        build_records(open_wider(root, "train"), tmp_path / "out")
+
+
+def test_a_full_disk_is_said_and_a_second_call_completes(root: Path, tmp_path: Path):
+    source = open_wider(root, "train")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:  # The kernel refuses to write on, as it does on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+        with pytest.raises(UserError, match=r"tfrecord can't be written .* Free some space"):
+            build_records(source, tmp_path / "out", shards=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    build_records(source, tmp_path / "out", shards=2)
+    assert len(list(records(tmp_path / "out"))) == 4
+
+
+# Broken images, and what is done about them
+
+
+def test_skipped_images_are_named_with_their_reason(root: Path, tmp_path: Path):
+    truncate(images(root) / "0--Parade/a.jpg")
+    (images(root) / "1--Empty/c.jpg").unlink()
+    source = open_wider(root, "train")
+    manifest = build_records(source, tmp_path / "out", checks=Checks(on_error="skip"))
+    reasons = {image["name"]: image["reason"] for image in manifest["skipped"]}
+    assert sorted(reasons) == ["0--Parade/a.jpg", "1--Empty/c.jpg"]
+    assert "truncated or corrupt" in reasons["0--Parade/a.jpg"]
+    assert "does not exist" in reasons["1--Empty/c.jpg"]
+    assert (manifest["images"], manifest["faces"]) == (2, WIDER_FACES - 2)
+    assert sorted(r["name"].numpy() for r in records(tmp_path / "out")) == [
+        b"0--Parade/b.png",
+        b"1--Empty/d.jpg",
+    ]
+
+
+def test_what_each_way_of_verifying_sees(root: Path, tmp_path: Path):
+    path = images(root) / "0--Parade/a.jpg"
+    whole = path.read_bytes()
+    damage = {
+        "cut": whole[:-200],
+        "cut, with an end marker": whole[:-200] + b"\xff\xd9",
+        "header": whole[:30],
+    }
+    seen = {}
+    for name, data in damage.items():
+        for verify in ("none", "header", "full"):
+            try:
+                assert image_size(data, "a.jpg", verify=verify) == (64, 96)
+            except UserError:
+                seen.setdefault(name, []).append(verify)
+    # A JPEG that ends early but properly is whole for every decoder: its missing rows are grey.
+    assert seen == {"cut": ["header", "full"], "header": ["none", "header", "full"]}
+
+
+def kind(image: np.ndarray, suffix: str, *options: int) -> Callable[[], bytes]:
+    return lambda: encode(image, suffix, *options)
+
+
+def pillow(mode: str, form: str, **options: object) -> Callable[[], bytes]:
+    """An image as Pillow writes it: what OpenCV can't."""
+
+    def write() -> bytes:
+        pil = pytest.importorskip("PIL.Image")
+        buffer = io.BytesIO()
+        pil.fromarray(picture(40, 70)).convert(mode).save(buffer, form, **options)
+        return buffer.getvalue()
+
+    return write
+
+
+def rotated() -> bytes:
+    """A JPEG whose EXIF says that it lies on its side."""
+    pil = pytest.importorskip("PIL.Image")
+    exif = pil.Exif()
+    exif[0x0112] = 6
+    return pillow("RGB", "JPEG", exif=exif)()
+
+
+GREY = picture(40, 70)[..., 0]
+KINDS = {
+    "grey jpeg": kind(GREY, ".jpg"),
+    "progressive jpeg": kind(picture(40, 70), ".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+    "cmyk jpeg": pillow("CMYK", "JPEG"),
+    "exif-rotated jpeg": rotated,
+    "grey png": kind(GREY, ".png"),
+    "palette png": pillow("P", "PNG"),
+    "black and white png": pillow("1", "PNG"),
+    "alpha png": pillow("RGBA", "PNG"),
+    "16 bit png": kind(picture(40, 70).astype(np.uint16) * 257, ".png"),
+}
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS.keys())
+def test_every_kind_of_image_is_stored_as_it_is_and_decodes_to_its_stored_size(
+    root: Path, tmp_path: Path, make: Callable[[], bytes]
+):
+    data = make()
+    (images(root) / "1--Empty/d.jpg").write_bytes(data)
+    build_records(open_wider(root, "train"), tmp_path / "out", shards=1)
+    (record,) = [r for r in records(tmp_path / "out") if r["name"] == b"1--Empty/d.jpg"]
+    assert record["encoded"].numpy() == data
+    assert record["size"].numpy().tolist() == [40, 70]  # EXIF does not turn it
+    assert decode(record["encoded"]).shape == (40, 70, 3)
+
+
+@pytest.mark.parametrize("form", ["GIF", "BMP", "WEBP", "TIFF"])
+def test_other_formats_are_refused_by_name(root: Path, tmp_path: Path, form: str):
+    (images(root) / "1--Empty/d.jpg").write_bytes(pillow("RGB", form)())
+    with pytest.raises(UserError, match=r"d\.jpg is neither JPEG nor PNG"):
+        build_records(open_wider(root, "train"), tmp_path / "out")
+
+
+def test_official_counts_are_compared(root: Path, tmp_path: Path):
+    assert build_records(open_wider(root, "train"), tmp_path / "a")["official"] is False
+    (tmp_path / "boxes.csv").write_text("image,x,y,w,h\n0--Parade/a.jpg,1,2,30,40\n")
+    own = open_csv(tmp_path / "boxes.csv", images(root), "train")
+    assert build_records(own, tmp_path / "b")["official"] is None
+
+
+def test_the_documented_example_reads_the_records(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    build_records(open_wider(root, "train"), tmp_path / "tfrecords" / "wider_train", shards=2)
+    page = (REPOSITORY / "tfrecords" / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    exec(example, found)
+    dataset = list(found["dataset"])
+    assert len(dataset) == 4
+    assert sum(len(boxes) for _, boxes in dataset) == WIDER_FACES
+    for image, boxes in dataset:
+        assert image.dtype == tf.uint8
+        assert ((boxes >= 0) & (boxes <= 1)).numpy().all()

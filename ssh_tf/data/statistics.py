@@ -1,0 +1,133 @@
+"""What is in a folder of records: verified, counted, and how much of it anchors can learn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from ssh_tf import signature
+from ssh_tf.config import ModuleConfig
+from ssh_tf.data.builder import file_sha256
+from ssh_tf.data.records import parse_example, read_manifest
+from ssh_tf.data.wider import ATTRIBUTES
+from ssh_tf.errors import UserError
+from ssh_tf.progress import Progress, silent
+
+# Side of an anchor of scale 1 and its centre in the first cell, px (`generate_anchors.py`).
+_BASE, _CENTRE = 16.0, 8.0
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The faces of a data set, image by image.
+
+    Attributes:
+        names: Of the images.
+        sizes: `[I, 2]` int, height and width, px.
+        faces: `[F, 4]` float32 official corners, px.
+        image_of: `[F]` int, the image of each face.
+        attributes: `[F, 6]` int64, in the order of `ATTRIBUTES`.
+    """
+
+    names: list[str]
+    sizes: np.ndarray
+    faces: np.ndarray
+    image_of: np.ndarray
+    attributes: np.ndarray
+
+    @property
+    def faces_per_image(self) -> np.ndarray:
+        """`[I]` int."""
+        return np.bincount(self.image_of, minlength=len(self.names))
+
+
+def read_contents(folder: str | Path, *, progress: Progress = silent) -> Contents:
+    """Verifies a folder of records against its manifest and reads all but the pixels.
+
+    Args:
+        folder: Made by `ssh-tf records`.
+        progress: See `ssh_tf.progress`.
+
+    Raises:
+        UserError: If a shard's checksum, its number of images or of faces is not the manifest's.
+    """
+    manifest = read_manifest(folder)
+    names: list[str] = []
+    sizes, faces, attributes, image_of = [], [], [], []
+    tick = progress("inspect", len(manifest["shards"]))
+    for shard in manifest["shards"]:
+        path = Path(folder) / shard["name"]
+        if file_sha256(path) != shard["sha256"]:
+            raise UserError(
+                f"{path} has another checksum than the manifest says: it was changed or damaged. "
+                "Run `ssh-tf records` again."
+            )
+        images, found = len(names), 0
+        for record in tf.data.TFRecordDataset(str(path)):
+            sample = parse_example(record)
+            corners = sample["faces"].numpy()
+            image_of.append(np.full(len(corners), len(names)))
+            names.append(sample["name"].numpy().decode())
+            sizes.append(sample["size"].numpy())
+            faces.append(corners)
+            attributes.append(_attributes(record))
+            found += len(corners)
+        if (len(names) - images, found) != (shard["images"], shard["faces"]):
+            raise UserError(
+                f"{path} holds {len(names) - images} images and {found} faces; the manifest says "
+                f"{shard['images']} and {shard['faces']}. Run `ssh-tf records` again."
+            )
+        tick()
+    return Contents(
+        names,
+        np.array(sizes, np.int64).reshape(-1, 2),
+        np.concatenate([np.zeros((0, 4), np.float32), *faces]),
+        np.concatenate([np.zeros(0, np.int64), *image_of]).astype(np.int64),
+        np.concatenate([np.zeros((0, len(ATTRIBUTES)), np.int64), *attributes]),
+    )
+
+
+def _attributes(record: tf.Tensor) -> np.ndarray:
+    keys = [signature.FACE_PREFIX + name for name in ATTRIBUTES]
+    spec = {key: tf.io.VarLenFeature(tf.int64) for key in keys}
+    parsed = tf.io.parse_single_example(record, spec)
+    return np.stack([parsed[key].values.numpy() for key in keys], axis=-1)
+
+
+def best_anchor_iou(
+    corners: np.ndarray, scale: float, modules: Sequence[ModuleConfig]
+) -> np.ndarray:
+    """Computes each face's IoU with the anchor that fits it best, wherever the image ends.
+
+    An anchor's IoU with a face falls with the distance of their centres along each axis, so that
+    the anchor of the nearest cell is the best of its kind: no grid is needed.
+
+    Args:
+        corners: `[F, 4]` official corners, px of the image.
+        scale: Network px per image px.
+        modules: Whose anchors.
+
+    Returns:
+        `[F]` float64 in `[0, 1]`.
+
+    References:
+        `lib/utils/bbox.pyx` (areas count the last pixel); `generate_anchors.py`.
+    """
+    upper_left = corners[:, :2].astype(np.float64) * scale
+    lower_right = corners[:, 2:].astype(np.float64) * scale + 1.0  # half-open
+    centre, side = (upper_left + lower_right) / 2, lower_right - upper_left  # [F, 2]
+    best = np.zeros(len(corners))
+    for module in modules:
+        cell = np.maximum(np.round((centre - _CENTRE) / module.stride), 0)
+        distance = np.abs(centre - (_CENTRE + module.stride * cell))
+        for anchor_scale in module.anchor_scales:
+            anchor = _BASE * anchor_scale
+            overlap = np.clip(
+                np.minimum((anchor + side) / 2 - distance, np.minimum(anchor, side)), 0, None
+            )
+            shared = overlap.prod(axis=1)
+            iou = shared / (anchor**2 + side.prod(axis=1) - shared)
+            best = np.maximum(best, iou)
+    return best
