@@ -2,7 +2,7 @@
 
     python benchmarks/records.py [--images 12880] [--kills 5] [--wider_root DIR]
 
-Throughput: 300 photo-like JPEGs of 1024 x 768 px, by `build_records` with all cores and by a plain
+Throughput: 900 photo-like JPEGs of 1024 x 768 px, by `build_records` with all cores and by a plain
 loop of one thread (read, decode, official boxes, example, `tf.io.TFRecordWriter`, checksum), in
 turns; medians. Cost per image: sets of 100 to `--images` small JPEGs. Kills: builds of such a set,
 stopped by SIGKILL at random moments and begun again until they end, against an undisturbed one,
@@ -30,7 +30,7 @@ import numpy as np
 
 from ssh_tf.data.wider import WiderImage, split_layout, write_annotations
 
-PHOTOS, ROUNDS = 300, 5
+PHOTOS, ROUNDS = 900, 3
 
 
 def photo(height: int, width: int, rng: np.random.Generator) -> bytes:
