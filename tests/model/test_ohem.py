@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from ssh_tf.config import M1, M2, M3, LossConfig, ModuleConfig
@@ -304,3 +305,24 @@ def test_training_model_shares_the_network_s_weights():
     assert [id(v) for v in model.trainable_variables] == [
         id(v) for v in network.trainable_variables
     ]
+
+
+def test_gradients_do_not_depend_on_the_canvas(rng: np.random.Generator):
+    network = small_network()
+    model = training_model(network, LOSS)
+    weights = [network.get_layer(n).kernel for n in ("block1_conv1", "block5_conv3", "m1_cls")]
+    image = rng.uniform(0, 255, (60, 90, 3)).astype(np.float32)
+    faces = np.float32([[[16, 8, 31, 23], [3, 3, 60, 58]]])
+
+    def gradients(height: int, width: int) -> list[np.ndarray]:
+        canvas = np.zeros((1, height, width, 3), np.float32)
+        canvas[0, :60, :90] = image
+        batch = {"images": canvas, "sizes": np.int32([[60, 90]]), "faces": faces}
+        with tf.GradientTape() as tape:
+            model(batch)
+            loss = tf.add_n(model.losses)
+        return [g.numpy() for g in tape.gradient(loss, [w.value for w in weights])]
+
+    for own, other in zip(gradients(60, 90), gradients(100, 96), strict=True):
+        assert np.abs(own).max() > 0
+        np.testing.assert_allclose(other, own, atol=1e-4 * np.abs(own).max())
