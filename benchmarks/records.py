@@ -74,7 +74,8 @@ def plain_loop(root: Path, out: Path) -> float:
     """The same checks and records by one thread; returns the seconds."""
     import tensorflow as tf
 
-    from ssh_tf.data.builder import file_sha256, image_size
+    from ssh_tf.data.builder import file_sha256
+    from ssh_tf.data.checks import image_size
     from ssh_tf.data.records import to_example
     from ssh_tf.data.wider import read_annotations, training_corners
 

@@ -69,7 +69,8 @@ def _synth(arguments: argparse.Namespace) -> None:
 def _records(arguments: argparse.Namespace) -> None:
     source = _source(arguments)
     import_tensorflow()
-    from ssh_tf.data.builder import Checks, build_records
+    from ssh_tf.data.builder import build_records
+    from ssh_tf.data.checks import Checks
 
     manifest = build_records(
         source,

@@ -11,13 +11,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from ssh_tf import signature
-from ssh_tf.data.images import PNG_SIGNATURE, decode_bytes, header_size
+from ssh_tf.data.checks import FULL_CHECKS, Checks, image_size
 from ssh_tf.data.records import shard_name, to_example
 from ssh_tf.data.sources import Source, missing
 from ssh_tf.data.wider import WiderImage, training_corners
@@ -25,30 +25,12 @@ from ssh_tf.errors import UserError
 from ssh_tf.files import atomic_path, folder_lock, output_folder, write_text
 from ssh_tf.progress import Progress, Tick, silent
 
-Verify = Literal["none", "header", "full"]
-OnError = Literal["fail", "skip"]
-
 # What a build that has not finished keeps in its folder: its plan, and an entry per finished shard.
 _WORK = ".build"
 _AHEAD = 16  # images that wait for the writer, per worker
 _CHUNK = 2**20
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class Checks:
-    """What happens to images before they are stored.
-
-    Attributes:
-        verify: `full` decodes every image to prove that it is whole; `header` reads its header and
-            looks for its end; `none` reads the header alone, which has the size.
-        on_error: What a broken or missing image does: `fail` stops the build, `skip` leaves it out
-            and names it in the manifest.
-    """
-
-    verify: Verify = "full"
-    on_error: OnError = "fail"
 
 
 @dataclass(frozen=True)
@@ -69,7 +51,7 @@ def build_records(
     shards: int = 32,
     workers: int = 2,
     seed: int = 0,
-    checks: Checks = Checks(),
+    checks: Checks = FULL_CHECKS,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Writes `shards` files and, last, the manifest that makes them a data set.
@@ -231,38 +213,6 @@ def _check(source: Source, checks: Checks, entry: WiderImage) -> Checked:
         attributes=entry.attributes[kept],
     )
     return Checked(entry.name, example, len(corners), annotated)
-
-
-def image_size(encoded: bytes, path: str, *, verify: Verify = "full") -> tuple[int, int]:
-    """Checks an image and returns its size.
-
-    Args:
-        encoded: The file's bytes.
-        path: Its name, for the error.
-        verify: See `Checks`.
-
-    Returns:
-        Height and width, px.
-
-    Raises:
-        UserError: If the bytes are not a JPEG or PNG, or not a whole one as far as `verify` looks.
-    """
-    jpeg = encoded[:2] == b"\xff\xd8"
-    if not jpeg and encoded[:8] != PNG_SIGNATURE:
-        raise UserError(f"{path} is neither JPEG nor PNG (it begins with {encoded[:8]!r}).")
-    # Some cameras write more after a JPEG's end.
-    if verify == "header" and (b"\xff\xd9" if jpeg else b"IEND") not in encoded[-4096:]:
-        raise UserError(f"{path} is truncated (it has no end marker). Fetch it again.")
-    try:
-        size = decode_bytes(encoded).shape[:2] if verify == "full" else header_size(encoded)
-    except tf.errors.OpError as error:
-        # Without the names of the operation that TensorFlow puts around it.
-        reason = error.message.split("}} ")[-1].split(" [Op:")[0].split("\n")[0]
-        raise UserError(f"{path} is truncated or corrupt ({reason}). Fetch it again.") from error
-    height, width = int(size[0]), int(size[1])
-    if min(height, width) < 1:
-        raise UserError(f"{path} is corrupt (its header says {width} x {height} px).")
-    return height, width
 
 
 def _write_shard(path: Path, checked: Iterator[Checked], tick: Tick) -> dict[str, Any]:

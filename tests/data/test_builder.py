@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssh_tf.data.builder import Checks, build_records, image_size
+from ssh_tf.data.builder import build_records
+from ssh_tf.data.checks import Checks, image_size
 from ssh_tf.data.images import decode
 from ssh_tf.data.records import parse_example, read_manifest
 from ssh_tf.data.sources import open_csv, open_wider
