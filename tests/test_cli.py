@@ -103,6 +103,10 @@ MISTAKES = [
     ("synth --images 0 --out W/new", "--images must be at least 1. Received: 0."),
     ("synth --images 1 --out W/file", "Output folder W/file is not writable"),
     ("synth --images 1 --out W/wider", "WIDER_train exists already"),
+    ("records --out W/new", "Name --wider_root, or else --csv with --images."),
+    ("records --csv W/file --out W/new", "--csv needs --images"),
+    ("inspect W/empty", "W/empty has no manifest.json"),
+    ("plot W/empty", "logs.csv has no rows yet"),
     ("records --wider_root W/absent --out W/new", "W/absent does not exist. Expected a folder"),
     ("records --wider_root W/empty --out W/new", "W/empty has no split 'train'"),
     ("records --wider_root W/wider --split val --out W/new", "Splits there: train."),
@@ -228,7 +232,6 @@ def test_importing_the_command_line_does_not_import_tensorflow():
         "unknown",
         "synth",
         "synth --images many --out o",
-        "records --out o",
         "detect --model m",
         "score --dataset other --detections d --ground_truth g --out o",
         "train --config c --workdir w --epochs 3",
@@ -287,7 +290,7 @@ def test_a_full_disk_and_ctrl_c_end_without_a_traceback(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("ssh_tf.data.builder.build_records", fail)
+    monkeypatch.setattr("ssh_tf.data.sources.open_wider", fail)
     assert cli.main(["records", "--wider_root", "a", "--out", "b"]) == code
     assert capsys.readouterr().err.strip() == f"ssh-tf records: {says}"
 
@@ -296,7 +299,7 @@ def test_an_error_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch):
     def fail(*_: Any, **__: Any) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr("ssh_tf.data.builder.build_records", fail)
+    monkeypatch.setattr("ssh_tf.data.sources.open_wider", fail)
     with pytest.raises(ValueError, match="a bug"):
         cli.main(["records", "--wider_root", "a", "--out", "b"])
 

@@ -36,10 +36,10 @@ def run(network: keras.Model, *images: np.ndarray, canvas: tuple[int, int]) -> d
 
 
 def assert_close(received: dict, expected: dict):
-    """float32 sums in another order differ in the last bits: 1e-5 of the values."""
+    """float32 sums of thousands of products, in any order: 1e-5 of values of order 1 to 10."""
     assert received.keys() == expected.keys()
     for name, values in expected.items():
-        np.testing.assert_allclose(received[name], values, rtol=1e-5, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(received[name], values, rtol=1e-5, atol=5e-5, err_msg=name)
 
 
 @pytest.fixture(scope="module")
