@@ -80,7 +80,9 @@ def _lines(
     logarithmic: bool = False,
 ) -> None:
     steps = [row["step"] for row in rows]
-    for name, colour in zip(names, _COLOURS, strict=False):
+    # The total is black, so that a module has one colour in all panels.
+    colours = ("black", *_COLOURS) if names[0] == "loss" else _COLOURS
+    for name, colour in zip(names, colours, strict=False):
         values = [row[name] for row in rows]
         mark = marker if marker or len(rows) > 1 else "o"
         axes.plot(steps, values, color=colour, label=name, linewidth=1.4, marker=mark, markersize=4)
