@@ -12,7 +12,7 @@ from ssh_tf.cli.terminal import import_tensorflow
 from ssh_tf.errors import UserError
 
 # What the `serving` extra installs, by the names of the imports.
-_EXTRA = ("tensorflow_serving", "grpc", "starlette", "uvicorn")
+_EXTRA = ("tensorflow_serving", "grpc", "orjson", "starlette", "uvicorn")
 
 
 def add_commands(command: Command) -> None:
