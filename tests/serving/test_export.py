@@ -267,7 +267,7 @@ def test_a_full_disk_leaves_the_old_versions_and_nothing_else(
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_text("old")
     monkeypatch.setattr(tf.saved_model, "save", fail)
-    with pytest.raises(UserError, match="Nothing was exported to .*; No space left on device$"):
+    with pytest.raises(UserError, match=r"Nothing was exported to .*; No space left on device$"):
         export_savedmodel(small_network(), CONFIG, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
     assert (tmp_path / "1" / "saved_model.pb").read_text() == "old"
