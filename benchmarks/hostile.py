@@ -93,7 +93,7 @@ def bodies() -> dict[str, tuple[bytes, dict[str, str]]]:
         "NaN": (b'{"instances": [NaN]}', {}),
         "a number of 100,000 digits": (b'{"instances": [' + b"9" * 100_000 + b"]}", {}),
         "1,000,000 brackets": (b"[" * 1_000_000, {}),
-        "larger than the limit": (b" " * (33 * 2**20), {}),
+        "larger than the limit": (b" " * (45 * 2**20), {}),
         "gzip bomb": (gzip.compress(bytes(500 * 2**20), 9), gzipped),
         "gzip bomb in a gzip bomb": (gzip.compress(gzip.compress(bytes(2**28))), gzipped),
         "no gzip": (b"x", gzipped),

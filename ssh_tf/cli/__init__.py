@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     _LOG.setLevel(logging.INFO)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # It tells of every retry.
     arguments = parser().parse_args(argv)
     try:
         arguments.run(arguments)

@@ -12,7 +12,7 @@ from ssh_tf.cli.terminal import import_tensorflow
 from ssh_tf.errors import UserError
 
 # What the `serving` extra installs, by the names of the imports.
-_EXTRA = ("tensorflow_serving", "grpc", "starlette", "uvicorn")
+_EXTRA = ("tensorflow_serving", "grpc", "orjson", "starlette", "uvicorn")
 
 
 def add_commands(command: Command) -> None:
@@ -27,7 +27,7 @@ def add_commands(command: Command) -> None:
     add("--queue", type=int, help="requests that wait for a worker (default: 64)")
     add("--request_seconds", type=float, help="time for an answer (default: 60)")
     add("--receive_seconds", type=float, help="time to send a request (default: 20)")
-    add("--max_body_mib", type=float, help="largest request (default: 32)")
+    add("--max_body_mib", type=float, help="largest request (default: 44)")
 
 
 def _serve(arguments: argparse.Namespace) -> None:
@@ -49,15 +49,20 @@ def _serve(arguments: argparse.Namespace) -> None:
         limits=Limits(**limits),
     )
     stop = threading.Event()
+
+    def ask_to_stop(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # The second time ends it at once.
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, ask_to_stop)
     with server:
         url = f"http://{arguments.host}:{server.rest_port}"
         print(f"The page to try it: {url}/", flush=True)
         print(f"REST {url}/v1/models/{arguments.name}:predict", flush=True)
         print(f"gRPC {arguments.host}:{server.grpc_port}", flush=True)
         stop.wait()
-        print("Stopping: what runs is finished first", flush=True)
+        print("Stopping: what runs is finished first; once more stops at once", flush=True)
 
 
 def _limits(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from ssh_tf.serving.image_size import image_size
 _RETRIES = 3
 _BACKOFF_SECONDS = 0.2
 _MAX_IMAGES = 8
+# With base64 around them they stay well below the limit of a body, 44 MB.
+_MAX_BYTES = 16 * 2**20
 
 
 class ClientError(UserError):
@@ -56,7 +58,7 @@ class RestClient:
     Args:
         url: The server, as `http://127.0.0.1:8501`.
         model: The model's name.
-        timeout: Seconds for one answer.
+        timeout: Seconds to wait for an answer, or for the next piece of it.
         connections: Requests that threads send at a time.
     """
 
@@ -71,7 +73,7 @@ class RestClient:
             read=0,
             redirect=0,
             other=0,
-            status_forcelist=[503],
+            status_forcelist=[429, 503],
             allowed_methods=None,
             backoff_factor=_BACKOFF_SECONDS,
             backoff_jitter=_BACKOFF_SECONDS,
@@ -224,9 +226,13 @@ def _in_batches(
     images: Sequence[bytes], predict: Callable[[Sequence[bytes]], list[Faces]]
 ) -> list[Faces]:
     faces: list[Faces] = []
-    for start in range(0, len(images), _MAX_IMAGES):
-        faces += predict(images[start : start + _MAX_IMAGES])
-    return faces
+    batch: list[bytes] = []
+    for image in images:
+        if len(batch) == _MAX_IMAGES or sum(map(len, [*batch, image])) > _MAX_BYTES:
+            faces += predict(batch) if batch else []
+            batch = []
+        batch.append(image)
+    return faces + (predict(batch) if batch else [])
 
 
 def _faces(images: Sequence[bytes], outputs: Any, server: str) -> list[Faces]:
@@ -243,7 +249,10 @@ def _faces(images: Sequence[bytes], outputs: Any, server: str) -> list[Faces]:
         raise ClientError(f"{server} gave {rows} results for {len(images)} images.")
     found = []
     for i, (image, count) in enumerate(zip(images, counts, strict=True)):
-        height, width = image_size(image) or (0, 0)
+        size = image_size(image)
+        if size is None and count:
+            raise ClientError(f"{server} found faces in an image whose header can't be read.")
+        height, width = size or (0, 0)
         scale = np.array([width, height, width, height], np.float32)
         found.append(
             Faces(

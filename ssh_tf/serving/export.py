@@ -23,7 +23,7 @@ from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import detection_function
 from ssh_tf.model.ssh import SSH
 from ssh_tf.serving.graph import from_bytes, from_pixels
-from ssh_tf.serving.verify import check_parity, example_image, replay_warmup
+from ssh_tf.serving.verify import check_export, example_image
 from ssh_tf.serving.warmup import write_warmup
 from ssh_tf.version import __version__
 
@@ -39,7 +39,7 @@ def export_savedmodel(
     """Writes a version of a served model and proves that it works.
 
     TensorFlow Serving looks for new versions every second, so the folder is written aside, checked
-    there, and renamed when it is whole and right: warm-up requests run, and it finds the faces that
+    there, and renamed when it is whole and right: warm-up requests run and find the faces that
     `Detector` finds.
 
     Args:
@@ -52,8 +52,9 @@ def export_savedmodel(
         The new version's folder.
 
     Raises:
-        UserError: If `out` is not writable or is something else than a folder of versions, the
-            version exists, or the export does not pass its checks; nothing is left of it then.
+        UserError: If `out` is not writable, is full or is something else than a folder of versions,
+            the version exists, a weight is not finite, or the export does not pass its checks;
+            nothing is left of it then.
     """
     options = options or ExportConfig()
     folder = output_folder(out)
@@ -67,9 +68,11 @@ def export_savedmodel(
         _write_assets(temporary, network, config, options)
         if not write_warmup(temporary, example_image()):
             _LOG.warning("No warm-up requests: they need the extra, pip install ssh-tf[serving].")
-        replay_warmup(temporary)
-        check_parity(temporary, detect)
+        check_export(temporary, detect)
         temporary.rename(version)
+    except tf.errors.OpError as error:  # What TensorFlow raises where Python has OSError.
+        reason = " ".join(error.message.split())[-100:]
+        raise UserError(f"Nothing was exported to {folder}: {reason}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return version
@@ -78,7 +81,7 @@ def export_savedmodel(
 def _version_folder(folder: Path, version: int | None) -> Path:
     if (folder / "saved_model.pb").exists():
         raise UserError(f"{folder} is itself a SavedModel. --out must hold numbered versions.")
-    there = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+    there = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
     if version in there:
         raise UserError(f"Version {version} is in {folder} already. Its newest is {max(there)}.")
     return folder / str(version or max(there, default=0) + 1)
@@ -89,6 +92,7 @@ def _served(network: SSH, *, half: bool) -> tuple[tf.Module, Forward]:
 
     Keras' ExportArchive would store every weight twice.
     """
+    _check_finite(network, tf.float16 if half else tf.float32)
     module, exact = tf.Module(), network.exact()
     if not half:
         module.weights = [variable.value for variable in network.variables]
@@ -108,6 +112,15 @@ def _served(network: SSH, *, half: bool) -> tuple[tf.Module, Forward]:
         return outputs
 
     return module, forward
+
+
+def _check_finite(network: SSH, dtype: tf.DType) -> None:
+    for variable in network.variables:
+        if not np.isfinite(tf.cast(variable.value, dtype)).all():
+            raise UserError(
+                f"Weight {variable.path} is not finite in {dtype.name}. Export another checkpoint, "
+                "or without --float16."
+            )
 
 
 def _signatures(

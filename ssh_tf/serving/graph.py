@@ -103,9 +103,13 @@ def _described(
     """Detects if the status is good; returns the outputs of one image, padded to `rows`."""
     nothing = Detections(tf.zeros([0, 4]), tf.zeros([0]))
     found = tf.cond(status == signature.STATUS_OK, lambda: detect(image), lambda: nothing)
-    count = tf.shape(found.scores)[0]
+    # NMS drops scores that are NaN; a network of extreme weights can also give such boxes.
+    boxes = tf.ensure_shape(found.boxes, [None, 4])
+    finite = tf.reduce_all(tf.math.is_finite(boxes), axis=-1)
+    boxes, scores = boxes[finite], tf.ensure_shape(found.scores, [None])[finite]
+    count = tf.shape(scores)[0]
     height, width = tf.unstack(tf.cast(tf.maximum(tf.shape(image)[:2], 1), tf.float32))
-    x1, y1, x2, y2 = tf.unstack(tf.ensure_shape(found.boxes, [None, 4]), axis=-1)
+    x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
     boxes = tf.stack([y1 / height, x1 / width, y2 / height, x2 / width], axis=-1)
     classes = tf.fill([count], float(signature.FACE_LABEL))
 
@@ -115,7 +119,7 @@ def _described(
 
     return {
         signature.DETECTION_BOXES: fill(boxes),
-        signature.DETECTION_SCORES: fill(tf.ensure_shape(found.scores, [None])),
+        signature.DETECTION_SCORES: fill(scores),
         signature.DETECTION_CLASSES: fill(classes),
         signature.NUM_DETECTIONS: count,
         signature.STATUS: status,

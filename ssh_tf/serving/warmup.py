@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf import signature
+from ssh_tf.data.images import decode
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 
@@ -40,10 +41,11 @@ def write_warmup(folder: Path, image: np.ndarray) -> bool:
 
 
 def requests(image: np.ndarray) -> dict[str, Mapping[str, tf.Tensor]]:
-    """Returns signature to the inputs of a request with one image."""
+    """Returns signature to the inputs of a request with one image, the same for all."""
     encoded = tf.io.encode_jpeg(image)
+    pixels = decode(encoded)[tf.newaxis]
     return {
         signature.SERVING_DEFAULT: {signature.IMAGE_BYTES: encoded[tf.newaxis]},
-        signature.IMAGE_TENSOR: {signature.IMAGE_TENSOR: tf.constant(image[np.newaxis])},
-        signature.RAW: {signature.IMAGES: tf.constant(image[np.newaxis], tf.float32)},
+        signature.IMAGE_TENSOR: {signature.IMAGE_TENSOR: pixels},
+        signature.RAW: {signature.IMAGES: tf.cast(pixels, tf.float32)},
     }

@@ -20,6 +20,7 @@ from ssh_tf.config import ExportConfig
 from ssh_tf.data.images import decode
 from ssh_tf.errors import UserError
 from ssh_tf.inference.detector import Detector
+from ssh_tf.model.weights import build_network
 from ssh_tf.serving.export import export_savedmodel
 from ssh_tf.serving.warmup import WARMUP
 from tests.small import encode, picture, small_config, small_network
@@ -239,8 +240,7 @@ def save_quickly(module: Any, path: str, signatures: Any) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tf.saved_model, "save", save_quickly)
-    monkeypatch.setattr("ssh_tf.serving.export.replay_warmup", lambda folder: None)
-    monkeypatch.setattr("ssh_tf.serving.export.check_parity", lambda folder, detect: None)
+    monkeypatch.setattr("ssh_tf.serving.export.check_export", lambda folder, detect: None)
 
 
 @pytest.mark.usefixtures("quick")
@@ -255,15 +255,36 @@ def test_versions_count_up_from_1_and_old_ones_stay(tmp_path: Path):
     assert (first / "saved_model.pb").read_text() == "whole"
 
 
-def test_a_failed_export_leaves_no_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_leaves_the_old_versions_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     def fail(module: Any, path: str, signatures: Any) -> None:
         Path(path).mkdir()
         Path(path, "saved_model.pb").write_text("half")
-        raise OSError(28, "No space left on device")
+        # What TensorFlow raises; its Python has no part in writing variables.
+        raise tf.errors.ResourceExhaustedError(None, None, "x" * 300 + "; No space left on device")
 
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_text("old")
     monkeypatch.setattr(tf.saved_model, "save", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match=r"Nothing was exported to .*; No space left on device$"):
         export_savedmodel(small_network(), CONFIG, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    assert (tmp_path / "1" / "saved_model.pb").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "dtype"),
+    [(np.nan, False, "float32"), (np.inf, False, "float32"), (1e5, True, "float16")],
+)
+def test_weights_that_are_not_finite_are_refused(
+    tmp_path: Path, value: float, half: bool, dtype: str
+):
+    network = build_network(small_config().model, seed=0)
+    bias = network.get_layer("m2_cls").bias
+    bias.assign(tf.tensor_scatter_nd_update(bias.value, [[1]], [value]))
+    with pytest.raises(UserError, match=rf"Weight m2_cls/bias is not finite in {dtype}"):
+        export_savedmodel(network, CONFIG, tmp_path, ExportConfig(float16=half))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -310,7 +331,7 @@ def test_an_export_that_differs_from_the_detector_is_deleted(
 
     monkeypatch.setattr(tf.saved_model, "save", other)
     config = CONFIG.model_copy(update={"score_threshold": 0.6})
-    with pytest.raises(UserError, match=r"The export finds \d+ faces where the detector finds \d+"):
+    with pytest.raises(UserError, match=r"default finds \d+ faces where the detector finds \d+"):
         export_savedmodel(small_network(), config, tmp_path, ExportConfig(max_detections=ROWS))
     assert list(tmp_path.iterdir()) == []
 

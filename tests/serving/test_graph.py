@@ -1,19 +1,22 @@
 """Tests of the served graph: hostile bytes cost only themselves, and say why."""
 
+import io
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from ssh_tf import signature
 from ssh_tf.config import ExportConfig
 from ssh_tf.data.images import decode
 from ssh_tf.inference.graph import Detections
-from ssh_tf.serving.graph import from_bytes, from_pixels
+from ssh_tf.serving.graph import decode_safely, from_bytes, from_pixels
 from tests.small import encode, picture
 
 OK, NO_IMAGE = signature.STATUS_OK, signature.STATUS_NOT_AN_IMAGE
@@ -188,6 +191,45 @@ def test_unusual_images_are_served_as_they_are_decoded_elsewhere(
     assert outputs["detection_status"].tolist() == [OK]
     brightness = np.asarray(decode(image)).mean() / 255
     assert outputs["detection_scores"][0, 0] == pytest.approx(brightness, abs=1e-5)
+
+
+def test_channels_depth_and_rotation_are_handled_as_documented():
+    grey, colour = picture()[..., 0], picture()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Orientation: to be turned by 90 degrees.
+    cases = {
+        "grey": (encode(grey, ".png"), np.repeat(grey[..., np.newaxis], 3, axis=-1)),
+        "alpha": (encode(np.dstack([colour, grey]), ".png"), colour),
+        "16 bit": (encode(colour.astype(np.uint16) * 256 + 255, ".png"), colour),
+        "rotated": (pillow(colour, "PNG", exif=exif), colour),
+        # To four inks and back, with JPEG between: near is all there can be.
+        "CMYK": (pillow(colour, "JPEG", mode="CMYK", quality=100), colour),
+        "rotated JPEG": (pillow(colour, "JPEG", exif=exif, quality=100), colour),
+    }
+    for name, (encoded, pixels) in cases.items():
+        found, status = decode_safely(tf.constant(encoded), CONFIG)
+        assert (int(status), found.shape) == (OK, pixels.shape), name
+        difference = np.abs(found.numpy().astype(int) - pixels)
+        assert difference.max() <= (8 if "JPEG" in name or name == "CMYK" else 0), name
+
+
+def pillow(pixels: np.ndarray, form: str, *, mode: str = "RGB", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(stream, form, **options)
+    return stream.getvalue()
+
+
+def test_boxes_that_are_not_finite_never_leave():
+    nan, inf = np.nan, np.inf
+    boxes = tf.constant([[1.0, nan, 2, 3], [0, 0, 4, 2], [0, 0, inf, 2]])
+
+    def detect(image: tf.Tensor) -> Detections:
+        return Detections(boxes, tf.constant([0.9, 0.8, 0.7]))
+
+    outputs = from_pixels(detect, tf.zeros([1, 2, 4, 3], tf.uint8), CONFIG)
+    assert outputs["num_detections"].numpy().tolist() == [1]
+    np.testing.assert_array_equal(outputs["detection_boxes"][0], [[0, 0, 1, 1], [0] * 4, [0] * 4])
+    np.testing.assert_allclose(outputs["detection_scores"][0], [0.8, 0, 0])
 
 
 @pytest.mark.parametrize(

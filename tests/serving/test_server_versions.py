@@ -95,7 +95,7 @@ def test_a_broken_version_is_tried_again_when_it_has_changed(
 
 
 def test_other_names_are_no_versions(folder: Path):
-    for name in (".3.tmp", "notes", "3a"):
+    for name in (".3.tmp", "notes", "3a", "003", "³", "9" * 20):
         shutil.copytree(folder / "1", folder / name)
     assert states(opened(folder)) == {1: "AVAILABLE"}
 

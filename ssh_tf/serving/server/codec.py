@@ -155,7 +155,7 @@ def _array(key: str, value: Any, dtype: tf.DType) -> np.ndarray:
         return _strings(key, value)
     try:
         array = np.asarray(value)
-    except (ValueError, OverflowError, RecursionError) as error:
+    except ValueError as error:
         raise invalid(f"Input {key}: lists of unequal sizes") from error
     wanted = np.dtype(dtype.as_numpy_dtype)
     allowed = {"b": "b", "f": "iuf"}.get(wanted.kind, "iu")
@@ -193,7 +193,7 @@ def _strings(key: str, value: Any) -> np.ndarray:
 
 def _bytes(key: str, leaf: Any) -> bytes:
     if isinstance(leaf, str):
-        return leaf.encode("utf-8", "surrogatepass")
+        return leaf.encode()
     if not _is_base64(leaf):
         raise invalid(f'Input {key}: expected a string or an object {{"b64": "..."}}')
     try:

@@ -22,6 +22,6 @@ class Limits:
     queue: int = 64
     request_seconds: float = 60.0
     receive_seconds: float = 20.0
-    max_body_bytes: int = 32 * 2**20
+    max_body_bytes: int = 44 * 2**20  # 32 MiB of image, an export's limit, as base64.
     max_images: int = 64
     connections: int = 512

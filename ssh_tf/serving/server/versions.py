@@ -7,6 +7,7 @@ default. The old one serves until the new one is loaded and warm; requests on it
 import dataclasses
 import gc
 import logging
+import re
 import threading
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from ssh_tf.serving.server.errors import ServingError
 from ssh_tf.serving.server.model import Model
 
 _LOG = logging.getLogger(__name__)
+
+# Numbers that the protocol can carry.
+_VERSION = re.compile(r"0|[1-9]\d{0,17}", re.ASCII)
 
 POLL_SECONDS = 1.0  # TensorFlow Serving's --file_system_poll_wait_seconds.
 
@@ -116,7 +120,9 @@ class Versions:
 
     def _numbers(self) -> list[int]:
         try:
-            return [int(path.name) for path in self._folder.iterdir() if path.name.isdecimal()]
+            return [
+                int(path.name) for path in self._folder.iterdir() if _VERSION.fullmatch(path.name)
+            ]
         except OSError:
             _LOG.exception("%s can't be read; what is loaded stays", self._folder)
             return []
