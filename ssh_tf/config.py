@@ -233,6 +233,11 @@ class DetectConfig(Settings):
     """Most boxes returned for an image; by default all, like the official code."""
 
 
+# Most pixels of an image file that is read, whose header a stranger wrote: 15 bytes each in the
+# detector, as bytes and as float32, are 1 GB.
+MAX_PIXELS = 64_000_000
+
+
 class ExportConfig(Settings):
     """What an exported SavedModel keeps of its own; scale and thresholds are `DetectConfig`'s."""
 
@@ -240,7 +245,7 @@ class ExportConfig(Settings):
     """Rows of the outputs: the best faces of an image, filled up with zeros."""
     max_bytes: int = Field(default=32 * 2**20, gt=0)
     """Encoded images of more bytes are refused before anything reads them."""
-    max_pixels: int = Field(default=64_000_000, gt=0)
+    max_pixels: int = Field(default=MAX_PIXELS, gt=0)
     """Images whose header says more pixels are refused before they are decoded (3 bytes each)."""
     float16: bool = False
     """Store weights as float16, half the size; all arithmetic stays float32."""

@@ -55,9 +55,20 @@ def output_folder(path: str | Path) -> Path:
             pass
     except OSError as error:
         raise UserError(
-            f"Output folder {folder} is not writable ({error.strerror}). Name another with --out."
+            f"Output folder {folder} is not writable ({error.strerror}). Name another."
         ) from error
     return folder
+
+
+def output_file(path: Path) -> Path:
+    """Checks that a file can be written at `path`, before any long work starts.
+
+    Raises:
+        UserError: If its folder can't be made or written into, or `path` is a folder.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder. Name a file to write.")
+    return output_folder(path.parent) / path.name
 
 
 def existing_folder(path: str | Path, what: str) -> Path:

@@ -83,6 +83,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (world / "good.yaml").write_text(
         f"model: {{weights: random}}\ndata: {{records: {world}/records}}"
     )
+    (world / "twins").mkdir()
+    for name in ("twins/a.jpg", "twins/a.png", "a.avi", "a.mov"):
+        (world / name).touch()
     (world / "images" / "good.jpg").write_bytes(encode(picture()))
     (world / "text.jpg").write_text("hello")
     (world / "truncated.jpg").write_bytes(encode(picture())[:-300])
@@ -148,6 +151,14 @@ MISTAKES = [
     ("evaluate --model m --dataset fddb --data_root d --out o", "fddb needs --ground_truth"),
     ("detect --model stub --out W/file W/images", "Output folder W/file is not writable"),
     ("detect --model stub --out W/images W/images", "would overwrite an image"),
+    (
+        "detect --model stub --out W/new W/images --json W/images",
+        "W/images is a folder. Name a fil",
+    ),
+    ("detect --model stub --out W/new W/images --json W/file/a", "W/file is not writable"),
+    ("detect --model stub --out W/new W/images --wider W/file", "W/file is not writable"),
+    ("detect --model stub --out W/new W/twins --wider W/new", "a.jpg and a.png would share a res"),
+    ("detect --model stub --out W/new W/a.avi W/a.mov", "W/a.mov would both become a.mp4"),
     ("detect --model W/absent --out W/new W/images", "W/absent does not exist"),
     ("detect --model W/file --out W/new W/images", "W/file is not a .keras file"),
     ("detect --model W/empty --out W/new W/images", "W/empty has neither model.keras nor"),
@@ -238,6 +249,11 @@ def test_importing_the_command_line_does_not_import_tensorflow():
         "benchmark --sizes 400",
         "benchmark --sizes 0x400",
         "benchmark --runs 0",
+        "detect --out o --camera -1",
+        "detect --out o --frames 0 a.mp4",
+        "detect --out o --show_from nan a.jpg",
+        "detect --out o --show_from 1.5 a.jpg",
+        "detect --out o --show_from high a.jpg",
     ],
 )
 def test_wrong_usage_exits_with_2(line: str, capsys: pytest.CaptureFixture[str]):

@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssh_tf.cli.flags import Command, add_model, given_settings, load_detector
+from ssh_tf.cli.flags import (
+    Command,
+    add_model,
+    fraction,
+    from_zero,
+    given_settings,
+    load_detector,
+    positive,
+)
 from ssh_tf.cli.terminal import import_tensorflow, progress
 from ssh_tf.errors import UserError
-from ssh_tf.files import output_folder, write_text
+from ssh_tf.files import output_file, output_folder, write_text
 
 if TYPE_CHECKING:
     from ssh_tf.inference.gallery import FaceFinder
@@ -24,12 +32,12 @@ def add_commands(command: Command) -> None:
     add_model(add, required=False)
     add("--server", help="a server's REST address instead of --model: http://127.0.0.1:8501")
     add("paths", nargs="*", help="images, folders of images, videos")
-    add("--camera", type=int, help="number of a camera, from 0, instead of paths; ends by Ctrl-C")
-    add("--frames", type=int, help="most frames of each video or of the camera (default: all)")
+    add("--camera", type=from_zero, help="a camera's number instead of paths; ends by Ctrl-C")
+    add("--frames", type=positive, help="most frames of each video or of the camera (default: all)")
     add("--out", type=Path, required=True, help="folder of the pictures and videos")
     add("--json", type=Path, help="also write all boxes, whatever their score, to this file")
     add("--wider", type=Path, help="also write the images' boxes to this folder as WIDER's text")
-    add("--show_from", type=float, default=0.5, help="least score drawn (default: %(default)s)")
+    add("--show_from", type=fraction, default=0.5, help="least score drawn (default: %(default)s)")
 
 
 def _detect(arguments: argparse.Namespace) -> None:
@@ -38,15 +46,13 @@ def _detect(arguments: argparse.Namespace) -> None:
     import_tensorflow()
     from ssh_tf.inference.detector import find_images
     from ssh_tf.inference.gallery import detect_files
-    from ssh_tf.inference.video import VIDEO_SUFFIXES
+    from ssh_tf.inference.video import VIDEO_SUFFIXES, check_videos
 
-    videos: list[Path | int] = [
-        Path(path) for path in arguments.paths if path.lower().endswith(VIDEO_SUFFIXES)
-    ]
-    images = list(find_images([path for path in arguments.paths if Path(path) not in videos]))
-    videos += [] if arguments.camera is None else [arguments.camera]
-    if arguments.json is not None:
-        output_folder(arguments.json.parent)
+    files = [Path(path) for path in arguments.paths if path.lower().endswith(VIDEO_SUFFIXES)]
+    images = list(find_images([path for path in arguments.paths if Path(path) not in files]))
+    check_videos(files)
+    videos: list[Path | int] = [*files] if arguments.camera is None else [arguments.camera]
+    _check_outputs(arguments, [name for _, name in images])
     detector = _finder(arguments)
     shown = {"show_from": arguments.show_from, "progress": progress}
     entries: Entries = []
@@ -58,6 +64,17 @@ def _detect(arguments: argparse.Namespace) -> None:
     if arguments.json is not None:
         write_text(arguments.json, json.dumps(entries, indent=1) + "\n")
     _summarise(entries, arguments)
+
+
+def _check_outputs(arguments: argparse.Namespace, names: Sequence[Path]) -> None:
+    """Refuses before the work what could not be written after it."""
+    from ssh_tf.evaluation.detections import refuse_equal_keys
+
+    if arguments.json is not None:
+        output_file(arguments.json)
+    if arguments.wider is not None:
+        output_folder(arguments.wider)
+        refuse_equal_keys(name.as_posix() for name in names)
 
 
 def _finder(arguments: argparse.Namespace) -> "FaceFinder":
@@ -96,7 +113,6 @@ def _write_wider(folder: Path, entries: Entries, names: Sequence[Path]) -> None:
 
     from ssh_tf.evaluation.detections import write_wider
 
-    output_folder(folder)
     for entry, name in zip(entries, names, strict=True):
         faces = entry.get("faces", [])
         boxes = np.array([face["box"] for face in faces], np.float32).reshape(-1, 4)

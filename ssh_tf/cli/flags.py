@@ -1,6 +1,7 @@
 """Flags that several commands share."""
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,26 @@ def load_network_detector(arguments: argparse.Namespace) -> "Detector":
 
 def positive(text: str) -> int:
     """Parses a whole number from 1; argparse turns the error into wrong usage."""
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, received {text!r}")
+    return _whole_number(text, least=1)
+
+
+def from_zero(text: str) -> int:
+    """Parses a whole number from 0, as `positive` does."""
+    return _whole_number(text, least=0)
+
+
+def fraction(text: str) -> float:
+    """Parses a number from 0 to 1, as `positive` does."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, received {text!r}")
+    return value
+
+
+def _whole_number(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least}, received {text!r}")
     return int(text)

@@ -8,7 +8,7 @@ reader takes all that leave no doubt about what is meant.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -38,6 +38,19 @@ def image_key(name: str) -> str:
         raise ValueError(f"`name` must be a relative path without `..`. Received: {name!r}")
     has_suffix = path.suffix.lower() in _IMAGE_SUFFIXES
     return str(path.with_suffix("")) if has_suffix else str(path)
+
+
+def refuse_equal_keys(names: Iterable[str]) -> None:
+    """Refuses two images that would share a result file, such as a.jpg and a.png.
+
+    Raises:
+        UserError: Naming both.
+    """
+    firsts: dict[str, str] = {}
+    for name in names:
+        other = firsts.setdefault(image_key(name), name)
+        if other != name:
+            raise UserError(f"{other} and {name} would share a result file. Rename one.")
 
 
 def write_wider(folder: Path, name: str, boxes: np.ndarray, scores: np.ndarray) -> None:
@@ -81,8 +94,9 @@ def write_boxes(folder: Path, name: str, boxes: np.ndarray, scores: np.ndarray) 
 def read_wider_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Reads one image's detections.
 
-    Taken as well as the official form: any header line or none, blank lines, CRLF, a count such as
-    `5.0`, an empty file (no detections), decimals, columns after the score, any order of rows.
+    Taken as well as the official form: any header line or none, no count, blank lines, CRLF, a
+    count such as `5.0`, an empty file (no detections), decimals, columns after the score, any order
+    of rows, any finite scores.
 
     Args:
         path: A result file.
@@ -92,7 +106,8 @@ def read_wider_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
         scores: `[D]` float64.
 
     Raises:
-        UserError: If the count or a row is malformed; the message starts with `file:line`.
+        UserError: If a row is malformed, or the count is or does not fit; the message starts with
+            `file:line`.
     """
     table = _read_table(path)
     return table[:, :4], table[:, 4]
@@ -170,20 +185,40 @@ def _read_table(path: Path) -> np.ndarray:
     lines = content_lines(path)
     if not lines:
         return np.zeros((0, len(_ROW)))
-    lines = lines if _lacks_header(lines) else lines[1:]
+    if not (_is_row(lines[0]) or _starts_with_count(lines)):
+        lines = lines[1:]  # the image's name
     if not lines:
         raise UserError(f"{path}:2: expected the number of boxes, received nothing. Complete it.")
+    rows = lines if _is_row(lines[0]) else _counted_rows(path, lines)
+    return np.array([parse_row(path, *row, _ROW) for row in rows]).reshape(-1, len(_ROW))
+
+
+def _counted_rows(path: Path, lines: list[NumberedLine]) -> list[NumberedLine]:
+    """Takes off the first line, the number of the others."""
     (number, count), rows = lines[0], lines[1:]
     if parse_count(path, number, count) != len(rows):
         raise UserError(
             f"{path}:{number}: expected {count} rows, received {len(rows)}. "
             "Mend the count or complete the file."
         )
-    return np.array([parse_row(path, *row, _ROW) for row in rows]).reshape(-1, len(_ROW))
+    return rows
 
 
-def _lacks_header(lines: list[NumberedLine]) -> bool:
-    """Tells whether the first line is the count: it is `0` alone, or boxes follow at once."""
+def _starts_with_count(lines: list[NumberedLine]) -> bool:
+    """Tells a count from a name that is a number: it is `0` alone, or boxes follow at once."""
     if len(lines) == 1:
         return lines[0][1] == "0"
-    return len(lines[0][1].split()) == 1 and len(lines[1][1].split()) >= len(_ROW)
+    return _is_number(lines[0][1]) and _is_row(lines[1])
+
+
+def _is_row(line: NumberedLine) -> bool:
+    tokens = line[1].split()
+    return len(tokens) >= len(_ROW) and all(map(_is_number, tokens[: len(_ROW)]))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

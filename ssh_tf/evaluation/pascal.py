@@ -200,10 +200,12 @@ def _mat_rows(path: Path) -> dict[str, list[np.ndarray]]:
 
 def _csv_rows(path: Path) -> dict[str, list[list[float]]]:
     rows: dict[str, list[list[float]]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         for row in csv.DictReader(file):
             box = [float(row[column]) for column in (*_CORNERS, "ignore")]
             rows.setdefault(image_key(row["image"]), []).append(box)
+    if not rows:
+        raise ValueError("no face")
     return rows
 
 

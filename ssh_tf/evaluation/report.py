@@ -92,7 +92,7 @@ def write_report(
     Raises:
         UserError: If `published` has no curve of any of the settings, or a damaged one.
     """
-    others = _published_curves(published, curves) if published else others or {}
+    others = published_curves(published, curves) if published else others or {}
     for setting, curve in curves.items():
         figure = _precision_recall_figure(setting, curve, others.get(setting, {}))
         _save(figure, folder / f"pr_{setting}")
@@ -122,7 +122,7 @@ def write_roc_report(
         UserError: If `published` has no such curve, or a malformed one.
     """
     for name, curve in curves.items():
-        others = _published_rocs(published, name) if published else {}
+        others = published_rocs(published, name) if published else {}
         _save(_roc_figure(name, curve, others), folder / f"roc_{name}")
     write_text(folder / "report.md", _markdown(summary, _roc_section(curves)))
     points = {
@@ -135,8 +135,8 @@ def write_roc_report(
     _write_json(folder, summary, points)
 
 
-def _published_curves(folder: Path, settings: Iterable[str]) -> dict[str, dict[str, Curve]]:
-    """Returns setting to method to curve."""
+def published_curves(folder: Path, settings: Iterable[str]) -> dict[str, dict[str, Curve]]:
+    """Returns setting to method to curve; errors as `write_report` has them."""
     existing_folder(folder, "published curves wider_pr_info_<method>_<setting>.mat")
     found = {
         setting: dict(
@@ -153,8 +153,8 @@ def _published_curves(folder: Path, settings: Iterable[str]) -> dict[str, dict[s
     return found
 
 
-def _published_rocs(folder: Path, name: str) -> dict[str, RocCurve]:
-    """Returns method to curve."""
+def published_rocs(folder: Path, name: str) -> dict[str, RocCurve]:
+    """Returns method to the curve `name`; errors as `write_roc_report` has them."""
     suffix = {"discrete": "DiscROC.txt", "continuous": "ContROC.txt"}[name]
     what = f"the official program's curves, <method>{suffix}"
     files = sorted(existing_folder(folder, what).glob(f"*{suffix}"))

@@ -1,8 +1,12 @@
-"""Detects all images of a data set into result files and scores them."""
+"""Detects all images of a data set into result files and scores them.
+
+All that a user names is read before the first image, published curves included: a mistake must not
+show after hours.
+"""
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -12,8 +16,15 @@ from ssh_tf.data.wider import find_split, read_annotations
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation import fddb, pascal
 from ssh_tf.evaluation.curves import Curve, RocCurve
-from ssh_tf.evaluation.detections import image_key, write_boxes, write_wider
-from ssh_tf.evaluation.score import score_fddb, score_pascal, score_wider, wider_truth
+from ssh_tf.evaluation.detections import image_key, refuse_equal_keys, write_boxes, write_wider
+from ssh_tf.evaluation.report import published_curves, published_rocs
+from ssh_tf.evaluation.score import (
+    score_fddb,
+    score_others,
+    score_pascal,
+    score_wider,
+    wider_truth,
+)
 from ssh_tf.evaluation.wider import all_faces, subset
 from ssh_tf.files import existing_folder, output_folder, write_text
 from ssh_tf.inference.detector import find_images, read_image
@@ -61,29 +72,22 @@ def detect_images(
     """
     folder = output_folder(out)
     _claim(folder, detector)
-    _refuse_equal_keys(images)
+    refuse_equal_keys(images)
     write = write_wider if whole_pixels else write_boxes
     tick = progress("evaluate", len(images))
     unreadable = []
     for name, path in images.items():
         if not (folder / f"{image_key(name)}.txt").exists():
             try:
-                found = detector.detect(read_image(path))
-                write(folder, name, found.boxes, found.scores)
+                image = read_image(path)
             except UserError as error:
                 _LOG.warning("%s It counts as an image in which nothing was found.", error)
                 unreadable.append(name)
+            else:
+                found = detector.detect(image)
+                write(folder, name, found.boxes, found.scores)
         tick()
     return unreadable
-
-
-def _refuse_equal_keys(names: Iterable[str]) -> None:
-    """Refuses two images that would share a result file, such as a.jpg and a.png."""
-    firsts: dict[str, str] = {}
-    for name in names:
-        other = firsts.setdefault(image_key(name), name)
-        if other != name:
-            raise UserError(f"{other} and {name} would share a result file. Rename one.")
 
 
 def _claim(folder: Path, detector: Evaluated) -> None:
@@ -131,7 +135,9 @@ def evaluate_wider(
         truth = all_faces(entries)
     else:
         truth = subset(wider_truth(ground_truth), [entry.name for entry in entries])
-    _refuse_equal_keys(entry.name for entry in entries)
+    if published is not None:
+        published_curves(published, truth.kept)
+    refuse_equal_keys(entry.name for entry in entries)
     images = {entry.name: source.images_dir / entry.name for entry in entries}
     unreadable = detect_images(detector, images, detections, whole_pixels=True, progress=progress)
     return score_wider(
@@ -168,6 +174,9 @@ def evaluate_fddb(
     detections = output_folder(out) / "detections"
     root = existing_folder(images, "FDDB's images, 2002/07/19/big/img_18.jpg, ...")
     files = {name: root / f"{name}.jpg" for name in fddb.read_ellipses(Path(folds))}
+    if published is not None:
+        for name in (fddb.DISCRETE, fddb.CONTINUOUS):
+            published_rocs(published, name)
     unreadable = detect_images(detector, files, detections, whole_pixels=False, progress=progress)
     return score_fddb(
         detections,
@@ -211,10 +220,10 @@ def evaluate_pascal(
     detections = output_folder(out) / "detections"
     root = existing_folder(images, "the data set's images")
     there = {pascal.image_key(path.name): path for path, _ in find_images([str(root)])}
-    files = {
-        key: there.get(key, root / f"{key}.jpg")
-        for key in pascal.load_annotations(Path(annotations))
-    }
+    faces = pascal.load_annotations(Path(annotations))
+    if published is not None:
+        score_others(published, faces)
+    files = {key: there.get(key, root / f"{key}.jpg") for key in faces}
     unreadable = detect_images(detector, files, detections, whole_pixels=False, progress=progress)
     return score_pascal(
         dataset,

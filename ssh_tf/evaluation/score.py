@@ -1,7 +1,8 @@
 """Scores folders of result files by the official protocols. No TensorFlow here."""
 
+import logging
 import time
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from ssh_tf.evaluation.detections import read_wider
 from ssh_tf.evaluation.report import Summary, write_report, write_roc_report
 from ssh_tf.evaluation.wider import WiderGroundTruth, all_faces, evaluate, load_ground_truth
 from ssh_tf.files import existing_folder, output_folder
+
+_LOG = logging.getLogger(__name__)
 
 
 def wider_truth(folder: Path) -> WiderGroundTruth:
@@ -53,9 +56,27 @@ def score_wider(
     folder = output_folder(out)
     found = read_wider(existing_folder(detections, "WIDER result files"))
     curves = evaluate(found, truth)
+    _warn_of_gaps(found, truth.names, len(unreadable))
     summary = _summary("wider", len(truth.names), found.values(), unreadable, started)
     write_report(folder, summary, curves, published=published)
     return curves
+
+
+def _warn_of_gaps(found: Collection[str], names: Sequence[str], unreadable: int) -> None:
+    """Tells of what the protocol passes over in silence: misnamed and missing result files."""
+    strange = sorted(set(found).difference(names))
+    if strange:
+        _LOG.warning(
+            "%d of %d result files are of no image of the ground truth, such as %s. They are "
+            "passed over.",
+            *(len(strange), len(found), strange[0]),
+        )
+    missing = [name for name in names if name not in found]
+    if len(missing) > unreadable:
+        _LOG.warning(
+            "%d of %d images have no result file, such as %s. Their faces count as missed.",
+            *(len(missing), len(names), missing[0]),
+        )
 
 
 def score_fddb(
@@ -129,13 +150,17 @@ def score_pascal(
     found = pascal.read_detections(Path(detections))
     curves = {dataset: pascal.evaluate(found, faces).curve}
     summary = _summary(dataset, len(faces), [found.boxes], unreadable, started)
-    others = {} if published is None else {dataset: _score_others(published, faces)}
+    others = {} if published is None else {dataset: score_others(published, faces)}
     write_report(folder, summary, curves, others=others)
     return curves
 
 
-def _score_others(folder: Path, faces: dict[str, pascal.Faces]) -> dict[str, Curve]:
-    """Returns method to curve."""
+def score_others(folder: Path, faces: Mapping[str, pascal.Faces]) -> dict[str, Curve]:
+    """Scores each `<method>.txt` in face-eval's format; returns method to curve.
+
+    Raises:
+        UserError: If there is none, or a malformed one.
+    """
     what = "other detectors' <method>.txt in face-eval's format"
     files = sorted(existing_folder(folder, what).glob("*.txt"))
     if not files:

@@ -1,5 +1,6 @@
 """The detector: a model from any file, images in, boxes out."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -11,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf import signature
-from ssh_tf.config import DetectConfig, load, validate
-from ssh_tf.data.images import decode
+from ssh_tf.config import MAX_PIXELS, DetectConfig, load, validate
+from ssh_tf.data.images import PNG_SIGNATURE, decode, header_size
 from ssh_tf.errors import UserError
 from ssh_tf.inference.graph import Detections, detection_function
 from ssh_tf.model.ssh import SSH
@@ -21,6 +22,9 @@ from ssh_tf.model.weights import load_network
 Tensor = Any
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
+_MAX_BYTES = 8 * MAX_PIXELS  # a PNG of four channels of 16 bits, not compressed at all
 
 _LOG = logging.getLogger(__name__)
 
@@ -99,9 +103,11 @@ class Detector:
 
         Raises:
             ValueError: For another shape or dtype, or an image without pixels.
-            UserError: If the file can't be read.
+            UserError: If the file can't be read, or the image needs more memory than there is.
         """
-        boxes, scores = self._detect(_pixels(image))
+        pixels = _pixels(image)
+        with _within_memory(pixels):
+            boxes, scores = self._detect(pixels)
         return Detections(boxes.numpy(), scores.numpy())
 
     def detect_batch(self, images: Iterable[np.ndarray | str | Path]) -> list[Detections]:
@@ -145,7 +151,8 @@ class ExportedDetector:
     def detect(self, image: np.ndarray | str | Path) -> Detections:
         """Finds the faces of one image; see `Detector.detect`."""
         pixels = _pixels(image)
-        found = self._detect(tf.constant(pixels[np.newaxis]))
+        with _within_memory(pixels):
+            found = self._detect(tf.constant(pixels[np.newaxis]))
         count = int(found[signature.NUM_DETECTIONS][0])
         height, width = pixels.shape[:2]
         y1, x1, y2, x2 = found[signature.DETECTION_BOXES][0, :count].numpy().T
@@ -166,6 +173,19 @@ def find_saved_model(path: Path) -> Path | None:
     return path / str(max(numbers)) if numbers else None
 
 
+@contextlib.contextmanager
+def _within_memory(pixels: np.ndarray) -> Iterator[None]:
+    """Turns TensorFlow's error that memory is exhausted into the user's, who chooses the scale."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        height, width = pixels.shape[:2]
+        raise UserError(
+            f"An image of {width} x {height} px needs more memory than there is at this scale. "
+            "Lower --shorter_px and --longer_px."
+        ) from error
+
+
 def _pixels(image: np.ndarray | str | Path) -> np.ndarray:
     if isinstance(image, (str, Path)):
         return read_image(image)
@@ -180,10 +200,20 @@ def read_image(path: str | Path) -> np.ndarray:
     """Reads a JPEG or PNG as `[H, W, 3]` uint8 RGB.
 
     Raises:
-        UserError: If there is no such file or it is not a whole image.
+        UserError: If there is no such file, it is not a whole image, or its header states more than
+            `config.MAX_PIXELS`: a small file can decode to any number of them.
     """
     try:
-        return np.asarray(decode(Path(path).read_bytes()))
+        if Path(path).stat().st_size > _MAX_BYTES:
+            raise UserError(f"{path} is too large for an image. Leave it away.")
+        encoded = Path(path).read_bytes()
+        if encoded.startswith((_JPEG_SIGNATURE, PNG_SIGNATURE)):
+            height, width = header_size(encoded).numpy().tolist()
+            if height * width > MAX_PIXELS:
+                raise UserError(
+                    f"{path} has {width} x {height} px, more than {MAX_PIXELS:,}. Scale it down."
+                )
+        return np.asarray(decode(encoded))
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}).") from error
     except tf.errors.OpError as error:
@@ -208,7 +238,9 @@ def find_images(paths: list[str]) -> Iterator[tuple[Path, Path]]:
             found = sorted(
                 file
                 for file in path.rglob("*")
-                if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+                if file.suffix.lower() in IMAGE_SUFFIXES
+                and not file.name.startswith(".")  # macOS puts ._a.jpg beside a.jpg
+                and file.is_file()
             )
             if not found:
                 raise UserError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")

@@ -1,7 +1,7 @@
 """Detects the frames of a video file or a camera: a video with boxes, and the boxes per frame."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,22 @@ def detect_video(
         if not found:
             raise UserError(f"{_describe(source)} gives no frame. Check it with a video player.")
     return found
+
+
+def check_videos(videos: Sequence[Path]) -> None:
+    """Refuses, before any work, videos that are not there or would share a result.
+
+    Raises:
+        UserError: Naming them.
+    """
+    firsts: dict[str, Path] = {}
+    for path in videos:
+        existing_file(path, "a video")
+        if firsts.setdefault(path.stem, path) is not path:
+            raise UserError(
+                f"{firsts[path.stem]} and {path} would both become {path.stem}.mp4. "
+                "Detect them into different folders."
+            )
 
 
 def _name(source: Path | int) -> str:

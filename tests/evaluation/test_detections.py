@@ -63,6 +63,9 @@ def test_image_key_drops_only_image_suffixes(name: str, key: str) -> None:
         pytest.param(f"e/a.jpg\n2\n{ROWS}".rstrip(), id="no-last-newline"),
         pytest.param(f"e/a.jpg\n2\n{ROWS}\x1a", id="ctrl-z"),
         pytest.param(f"\ufeffe/a.jpg\n2\n{ROWS}", id="byte-order-mark"),
+        pytest.param(f"e/a.jpg\n{ROWS}", id="no-count"),
+        pytest.param(ROWS, id="rows-only"),
+        pytest.param(f"7\n2\n{ROWS}", id="number-as-name"),
         pytest.param("a\n2\n10.0 20.0 30 40 9e-1 7 7\n1 2 3 4 .25 7 7\n", id="more-columns"),
     ],
 )
@@ -70,6 +73,13 @@ def test_reader_takes_files_as_found_in_the_wild(tmp_path: Path, text: str) -> N
     boxes, scores = read_wider_file(_file(tmp_path, text))
     assert boxes.tolist() == [[10, 20, 30, 40], [1, 2, 3, 4]]
     assert scores.tolist() == [0.9, 0.25]
+
+
+def test_reader_leaves_scores_and_order_as_they_are(tmp_path: Path) -> None:
+    text = "a\n3\n1 2 3 4 -0.5\n1.5 2 3 4 17.25\n-1 -2 0 4 0\n"
+    boxes, scores = read_wider_file(_file(tmp_path, text))
+    assert boxes.tolist() == [[1, 2, 3, 4], [1.5, 2, 3, 4], [-1, -2, 0, 4]]
+    assert scores.tolist() == [-0.5, 17.25, 0]
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "a.jpg\n0\n", "0\n", "\n0\n"])
@@ -91,6 +101,11 @@ def test_reader_takes_files_without_detections(tmp_path: Path, text: str) -> Non
         pytest.param("a.jpg\n2\n1 2 3 4 .5\n\n1 2 3 4\n", "a.txt:5: .*'1 2 3 4'", id="no-score"),
         pytest.param("a.jpg\n1\n1 2 x 4 .5\n", "a.txt:3: .*'1 2 x 4 .5'", id="letters"),
         pytest.param("a.jpg\n1\n1 2 3 4 nan\n", "a.txt:3: .*finite", id="nan-score"),
+        pytest.param("a.jpg\n1\n1 2 inf 4 .5\n", "a.txt:3: .*finite", id="infinite-width"),
+        pytest.param("1 2 3 4 nan\n", "a.txt:1: .*finite", id="rows-only-nan"),
+        pytest.param("a.jpg\nnan\n", "a.txt:2: expected the number", id="nan-count"),
+        pytest.param("a.jpg\n1\n1,2,3,4,.5\n", "a.txt:3: .*'1,2,3,4,.5'", id="commas"),
+        pytest.param(f"7\n{ROWS}", "a.txt:1: expected 7 rows, received 2", id="number-no-count"),
     ],
 )
 def test_reader_names_the_malformed_line(tmp_path: Path, text: str, message: str) -> None:

@@ -174,6 +174,19 @@ def test_annotations_ignore_flagged_and_small_faces(tmp_path: Path, file: str) -
     assert faces.ignored.tolist() == [False, True, True]
 
 
+def test_annotations_saved_by_a_spreadsheet_are_read(tmp_path: Path) -> None:
+    text = "image,x1,y1,x2,y2,ignore\r\na,1,1,31,31,0\r\n"
+    (tmp_path / "x.csv").write_text(text, encoding="utf-8-sig")
+    assert load_annotations(tmp_path / "x.csv")["a"].boxes.tolist() == [[1, 1, 31, 31]]
+
+
+def test_an_error_does_not_repeat_a_binary_file(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"PK\x03\xb5" * 5000)
+    with pytest.raises(UserError) as caught:
+        load_annotations(tmp_path / "x.csv")
+    assert len(str(caught.value)) < 300
+
+
 @pytest.mark.parametrize("file", ["x.mat", "x.csv"])
 def test_damaged_annotations_are_named(tmp_path: Path, file: str) -> None:
     (tmp_path / file).write_text("a,b\n1,2\n")

@@ -3,6 +3,10 @@
 import dataclasses
 import json
 import logging
+import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,7 @@ from ssh_tf.evaluation.run import (
     evaluate_wider,
 )
 from ssh_tf.inference.graph import Detections
+from tests.conftest import REPOSITORY
 from tests.small import HEIGHT, WIDER_BOXES, encode, picture, write_wider
 
 
@@ -289,20 +294,79 @@ def test_pascal_faces_and_afw_are_detected_and_scored(dataset: str, tmp_path: Pa
     assert sorted(read_wider(tmp_path / "out" / "detections")) == ["a", "b"]
 
 
-def test_a_killed_evaluation_ends_with_the_report_of_an_undisturbed_one(root: Path, tmp_path: Path):
-    class Killed(Oracle):
-        def detect(self, image: np.ndarray) -> Detections:
-            if self.calls == 2:
-                raise KeyboardInterrupt
-            return super().detect(image)
+# Dies as by a power cut, its third result written aside but not yet under its name.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ssh_tf.evaluation.run import evaluate_wider
+from tests.evaluation.test_run import Oracle
 
+rename = Path.replace
+
+def replace(path, target):
+    if target.name == "c.txt":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(path, target)
+
+Path.replace = replace
+evaluate_wider(Oracle(), sys.argv[1], "val", sys.argv[2])
+"""
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Returns what a user sees below `folder`, without the seconds it took."""
+    files = [path for path in folder.rglob("[!.]*") if path.is_file()]
+    contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    for name, seconds in (("report.json", rb'"seconds": [\d.e-]+'), ("report.md", rb"[\d.]+ s\.")):
+        contents[name], count = re.subn(seconds, b"", contents[name])
+        assert count == 1
+    return contents
+
+
+def test_a_killed_evaluation_ends_with_the_report_of_an_undisturbed_one(root: Path, tmp_path: Path):
     truncate(root / "WIDER_val/images/1--Empty/d.jpg")
-    with pytest.raises(KeyboardInterrupt):
-        evaluate_wider(Killed(), root, "val", tmp_path / "killed")
-    reports = []
-    for out in ("killed", "undisturbed"):
-        evaluate_wider(Oracle(), root, "val", tmp_path / out)
-        reports.append(json.loads((tmp_path / out / "report.json").read_text()))
-        reports[-1].pop("seconds")
-    assert reports[0] == reports[1]
-    assert reports[0]["unreadable"] == ["1--Empty/d.jpg"]
+    code = [sys.executable, "-c", KILLED, str(root), str(tmp_path / "killed")]
+    done = subprocess.run(code, cwd=REPOSITORY, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    kept = {path.name for path in (tmp_path / "killed" / "detections").rglob("[!.]*.txt")}
+    assert kept == {"a.txt", "b.txt"}
+    oracle = Oracle()
+    evaluate_wider(oracle, root, "val", tmp_path / "killed")
+    assert oracle.calls == 1
+    evaluate_wider(Oracle(), root, "val", tmp_path / "undisturbed")
+    assert results(tmp_path / "killed") == results(tmp_path / "undisturbed")
+    report = json.loads((tmp_path / "killed" / "report.json").read_text())
+    assert report["unreadable"] == ["1--Empty/d.jpg"]
+
+
+def test_an_image_too_large_for_the_memory_ends_the_run_and_is_not_counted_as_missed(
+    root: Path, tmp_path: Path
+):
+    class Exhausted(Oracle):
+        def detect(self, image: np.ndarray) -> Detections:
+            raise UserError("needs more memory")
+
+    with pytest.raises(UserError, match="needs more memory"):
+        evaluate_wider(Exhausted(), root, "val", tmp_path / "out")
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_published_curves_are_read_before_any_detection(
+    root: Path, fddb: tuple[Path, Path], tmp_path: Path
+):
+    annotations, empty = tmp_path / "faces.csv", tmp_path / "empty"
+    annotations.write_text("image,x1,y1,x2,y2,ignore\na,20,30,59,79,0\n")
+    empty.mkdir()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(encode(picture()))
+    oracle, out = Oracle(), tmp_path / "out"
+    for evaluate in (
+        lambda: evaluate_wider(oracle, root, "val", out, published=empty),
+        lambda: evaluate_fddb(oracle, *fddb, out, published=empty),
+        lambda: evaluate_pascal(
+            "afw", oracle, tmp_path / "images", annotations, out, published=empty
+        ),
+    ):
+        with pytest.raises(UserError, match=r"empty (has no|is empty)"):
+            evaluate()
+    assert oracle.calls == 0

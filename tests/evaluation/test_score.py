@@ -63,6 +63,21 @@ def test_seconds_count_from_when_the_work_began(annotations: Path, tmp_path: Pat
     assert json.loads((tmp_path / "out" / "report.json").read_text())["seconds"] > 1e6
 
 
+def test_missing_and_misnamed_result_files_are_told(
+    annotations: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    results, truth = write_results(tmp_path / "results"), wider_truth(annotations)
+    score_wider(results, truth, tmp_path / "out")
+    assert caplog.messages == []
+    (results / "0--parade").mkdir()
+    (results / "0--Parade" / "a.txt").rename(results / "0--parade" / "a.txt")
+    score_wider(results, truth, tmp_path / "out", unreadable=["0--Parade/a.jpg"])
+    score_wider(results, truth, tmp_path / "out")
+    strange = "1 of 4 result files are of no image of the ground truth, such as 0--parade/a. "
+    missing = "1 of 4 images have no result file, such as 0--Parade/a. "
+    assert [message.split("The")[0] for message in caplog.messages] == [strange, strange, missing]
+
+
 @pytest.mark.parametrize("name", ["absent", "empty"])
 def test_a_folder_without_results_is_refused(annotations: Path, tmp_path: Path, name: str):
     (tmp_path / "empty").mkdir()

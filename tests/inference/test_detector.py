@@ -1,10 +1,12 @@
 """Tests of the detector: models from files, images in, boxes out."""
 
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ssh_tf.config import PRESETS, ExportConfig, to_yaml
 from ssh_tf.errors import UserError
@@ -142,6 +144,53 @@ def test_a_file_that_is_no_whole_image_is_named(tmp_path: Path, content: bytes):
         read_image(tmp_path / "a.jpg")
 
 
+def claim(encoded: bytes, height: int, width: int) -> bytes:
+    """Returns a PNG or JPEG whose header states another size."""
+    if encoded.startswith(b"\x89PNG"):
+        at, size = 16, struct.pack(">II", width, height)
+    else:
+        at, size = encoded.index(b"\xff\xc0") + 5, struct.pack(">HH", height, width)
+    return encoded[:at] + size + encoded[at + len(size) :]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "height", "width"), [(".png", 60_000, 70_000), (".jpg", 65_000, 64_000)]
+)
+def test_an_image_bomb_is_refused_by_its_header(
+    tmp_path: Path, suffix: str, height: int, width: int
+):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(claim(encode(picture(), suffix), height, width))
+    with pytest.raises(UserError, match=rf"a{suffix} has {width} x {height} px, more than 64,000"):
+        read_image(path)
+
+
+def test_the_limit_of_pixels_itself_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ssh_tf.inference.detector.MAX_PIXELS", 64 * 96)
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(picture(64, 96), ".png"))
+    assert read_image(path).shape == (64, 96, 3)
+    path.write_bytes(encode(picture(64, 97), ".png"))
+    with pytest.raises(UserError, match="has 97 x 64 px, more than 6,144"):
+        read_image(path)
+
+
+def test_a_file_of_gigabytes_is_refused_unread(tmp_path: Path):
+    with (tmp_path / "a.jpg").open("wb") as file:
+        file.truncate(2**40)  # takes no space on the disk
+    with pytest.raises(UserError, match=r"a\.jpg is too large for an image"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_exhausted_memory_is_the_user_s_error(detector: Detector, monkeypatch: pytest.MonkeyPatch):
+    def exhausted(_: np.ndarray) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+    monkeypatch.setattr(detector, "_detect", exhausted)
+    with pytest.raises(UserError, match=r"An image of 96 x 64 px needs more memory .* Lower --sho"):
+        detector.detect(picture(64, 96))
+
+
 def test_a_missing_image_and_a_folder_are_named(tmp_path: Path):
     with pytest.raises(UserError, match=r"absent\.jpg can't be read \(No such file"):
         read_image(tmp_path / "absent.jpg")
@@ -152,7 +201,15 @@ def test_a_missing_image_and_a_folder_are_named(tmp_path: Path):
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
     """A folder tree with images, other files and a folder with an image's name."""
-    for name in ("b.jpg", "a/z.PNG", "a/y.jpeg", "a/notes.txt", "folder.jpg/c.png", "d.gif"):
+    for name in (
+        "b.jpg",
+        "a/z.PNG",
+        "a/y.jpeg",
+        "a/notes.txt",
+        "folder.jpg/c.png",
+        "d.gif",
+        "._b.jpg",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     return tmp_path

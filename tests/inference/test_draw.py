@@ -65,6 +65,54 @@ def test_a_score_without_room_above_is_written_inside():
     assert (drawn[3:10, 103:120] != 100).any()
 
 
+@pytest.mark.parametrize(
+    ("box", "x", "y"),
+    [
+        pytest.param([100, -200, 400, 700], 100, 0, id="above-the-top"),
+        pytest.param([590, 200, 700, 260], 579, 189, id="beyond-the-right-border"),
+        pytest.param([-90, 200, 60, 260], 0, 189, id="beyond-the-left-border"),
+    ],
+)
+def test_a_score_stays_inside_the_picture(box: list[float], x: int, y: int):
+    drawn = draw_boxes(canvas(), boxes(box), np.array([0.75]))
+    plate = drawn[y : y + 11, x : x + 21]
+    assert (plate == score_colour(0.75)).all(axis=-1).mean() > 0.3  # the rest is the text
+    assert plate.max() == 255
+
+
+@pytest.mark.parametrize(("score", "ink"), [(0.5, 255), (0.7, 255), (0.8, 0), (1.0, 0)])
+def test_text_is_white_on_dark_plates_and_black_on_bright_ones(score: float, ink: int):
+    drawn = draw_boxes(canvas(), boxes([100, 200, 160, 260]), np.array([score]))
+    plate = drawn[190:198, 101:120]
+    assert (plate == ink).all(axis=-1).any()
+    assert not (plate == 255 - ink).all(axis=-1).any()
+
+
+@pytest.mark.parametrize("scores", [[0.75, 0.6], [0.6, 0.75]])
+def test_a_score_that_would_cover_a_better_one_is_left_out(scores: list[float]):
+    pair = boxes([100, 200, 160, 260], [110, 200, 170, 260])
+    drawn = draw_boxes(canvas(), pair, np.array(scores))
+    best = int(np.argmax(scores))
+    left = 100 + 10 * best
+    alone = draw_boxes(canvas(), pair[best : best + 1], np.array([0.75]))
+    label = slice(189, 198), slice(left, left + 21)
+    np.testing.assert_array_equal(drawn[label], alone[label])
+    assert not (drawn[180:198] == score_colour(0.6)).all(axis=-1).any()
+
+
+def test_lines_are_fine_on_small_boxes_and_on_panoramas():
+    def width(size: tuple[int, int], box: list[float]) -> int:
+        drawn = draw_boxes(canvas(*size), boxes(box), np.array([0.75]))
+        row = round((box[1] + box[3]) / 2)
+        changed = (drawn[row, : round((box[0] + box[2]) / 2)] != 100).any(axis=-1)
+        return int(changed.sum())
+
+    # Antialiasing widens a line by a pixel or two.
+    assert width((300, 3000), [100, 100, 200, 200]) <= 5
+    assert width((3000, 4000), [1000, 1000, 1012, 1012]) <= 3
+    assert width((3000, 4000), [1000, 1000, 1500, 1500]) >= 6
+
+
 def test_the_best_box_is_drawn_on_top():
     same = boxes([100, 200, 120, 230], [100, 200, 120, 230])
     for scores in ([0.5, 1.0], [1.0, 0.5]):
