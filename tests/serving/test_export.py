@@ -122,6 +122,15 @@ def test_rows_beyond_the_last_face_are_zero_and_nothing_is_nan(loaded: Any):
         assert not outputs[key][0, count:].any()
 
 
+def test_a_pyramid_is_exported_too(tmp_path: Path):
+    pyramid = {"pyramid_px": (32, 64), "pyramid_base_px": (64, 96)}
+    config = CONFIG.model_copy(update=pyramid)
+    options = ExportConfig(max_detections=ROWS)
+    folder = export_savedmodel(small_network(), config, tmp_path, options)
+    outputs = serve(tf.saved_model.load(str(folder)), [IMAGES["png"]])
+    assert_detected(outputs, 0, Detector(small_network(), config), pixels_of(IMAGES["png"]))
+
+
 def test_an_empty_batch_gives_empty_outputs(loaded: Any):
     assert {key: value.shape for key, value in serve(loaded, []).items()} == {
         "detection_boxes": (0, ROWS, 4),
