@@ -4,8 +4,8 @@
     python benchmarks/inference.py --sizes 400x800 1200x1600 --runs 3
 
 Batch 1, float32 unless a row says otherwise, the same random weights in every row. The rows of one
-size take turns, so that a busy moment slows them all; medians are shown. `difference` is the
-largest of the stride-8 module's logits from TensorFlow's. For the time from a file to its boxes see
+size take turns, so that a busy moment slows them all; medians are shown. Every output is
+computed; `difference` is their largest from TensorFlow's. For the time from a file to its boxes see
 `ssh-tf benchmark`. Runtimes that are not installed are left out. Ends with one JSON line.
 """
 
@@ -30,22 +30,27 @@ from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import build_network
 from ssh_tf.training.state import precision
 
-OUTPUT = "m1_logits"
+OUTPUT = "outputs"
 Run = Callable[[np.ndarray], np.ndarray]
+
+
+def joined(outputs: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Flattens all outputs into one, so that no runtime can leave a part of the network out."""
+    return tf.concat([tf.reshape(output, [-1]) for output in outputs.values()], axis=0)
 
 
 def tensorflow_rows(network: SSH) -> dict[str, Run]:
     """Returns TensorFlow as `Detector` runs it, and with other settings."""
     exact = network.exact()
     spec = [tf.TensorSpec([1, None, None, 3], tf.float32)]
-    plain = tf.function(lambda images: exact(images)[OUTPUT], input_signature=spec)
+    plain = tf.function(lambda images: joined(exact(images)), input_signature=spec)
     frozen = convert_variables_to_constants_v2(plain.get_concrete_function())
-    compiled = tf.function(lambda images: exact(images)[OUTPUT], jit_compile=True)
+    compiled = tf.function(lambda images: joined(exact(images)), jit_compile=True)
     with precision("bfloat16"):
         half = SSH(network.config, network.means)
     half.set_weights(network.get_weights())
     half_exact = half.exact()
-    bfloat16 = tf.function(lambda images: half_exact(images)[OUTPUT], input_signature=spec)
+    bfloat16 = tf.function(lambda images: joined(half_exact(images)), input_signature=spec)
     return {
         "TensorFlow": lambda image: plain(image).numpy(),
         "TensorFlow, frozen weights": lambda image: frozen(tf.constant(image))[0].numpy(),
@@ -79,7 +84,7 @@ def onnxruntime_rows(network: SSH, folder: Path) -> dict[str, Run]:
     except ImportError:
         return {}
     exact, path = network.exact(), folder / "network.onnx"
-    function = tf.function(lambda images: exact(images)[OUTPUT])
+    function = tf.function(lambda images: joined(exact(images)))
     spec = [tf.TensorSpec([1, None, None, 3], tf.float32, name="images")]
     tf2onnx.convert.from_function(function, input_signature=spec, opset=17, output_path=str(path))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -92,13 +97,13 @@ def save_raw(network: SSH, folder: Path) -> str:
     exact, module = network.exact(), tf.Module()
     module.weights = [variable.value for variable in network.variables]
     spec = [tf.TensorSpec([1, None, None, 3], tf.float32, name="images")]
-    function = tf.function(lambda images: {OUTPUT: exact(images)[OUTPUT]}, input_signature=spec)
+    function = tf.function(lambda images: {OUTPUT: joined(exact(images))}, input_signature=spec)
     tf.saved_model.save(module, str(folder / "raw"), function)
     return str(folder / "raw")
 
 
 def measure(rows: dict[str, Run], size: tuple[int, int], runs: int) -> dict[str, list[float]]:
-    """Returns row to `[median seconds, largest difference of logits]`."""
+    """Returns row to `[median seconds, largest difference of an output]`."""
     image = np.random.default_rng(0).uniform(0, 255, (1, *size, 3)).astype(np.float32)
     first = {name: run(image) for name, run in rows.items()}
     turns = []

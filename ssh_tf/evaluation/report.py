@@ -121,9 +121,9 @@ def write_roc_report(
     Raises:
         UserError: If `published` has no such curve, or a malformed one.
     """
+    others = {name: published_rocs(published, name) if published else {} for name in curves}
     for name, curve in curves.items():
-        others = published_rocs(published, name) if published else {}
-        _save(_roc_figure(name, curve, others), folder / f"roc_{name}")
+        _save(_roc_figure(name, curve, others[name]), folder / f"roc_{name}")
     write_text(folder / "report.md", _markdown(summary, _roc_section(curves)))
     points = {
         name: {

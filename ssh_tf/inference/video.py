@@ -1,6 +1,7 @@
 """Detects the frames of a video file or a camera: a video with boxes, and the boxes per frame."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def detect_video(
 ) -> list[dict[str, Any]]:
     """Writes a video with boxes, `<out>/<name>.mp4`, whole or not at all.
 
-    Ctrl-C ends it early: the frames up to there are kept, as a camera has no other end.
+    Ctrl-C ends it early: the frames up to there are kept, as a camera has no other end. Frames are
+    written at even sizes, the only ones that the codec takes: an odd last row or column is cut.
 
     Args:
         detector: What finds the faces.
@@ -42,8 +44,9 @@ def detect_video(
         progress: See `ssh_tf.progress`.
 
     Returns:
-        One entry per frame, as in the JSON of `ssh-tf detect`: `frame` from 0, `seconds`, the
-        frame's `height` and `width`, and its `faces`, whatever their score.
+        One entry per frame, as in the JSON of `ssh-tf detect`: `frame` from 0, `seconds` (in the
+        video, or since the camera was opened), the frame's `height` and `width`, and its
+        `faces`, whatever their score.
 
     Raises:
         UserError: If the source can't be opened or gives no frame, `out` can't be written, or the
@@ -62,15 +65,16 @@ def detect_video(
         temporary = stack.enter_context(atomic_path(target))
         writer: cv2.VideoWriter | None = None
         tick = progress(f"detect {_name(source)}", _frame_count(capture, frames))
+        images = _frames(capture, rate if isinstance(source, Path) else None, frames)
         with contextlib.suppress(KeyboardInterrupt):
-            for index, image in enumerate(_frames(capture, frames)):
+            for index, (seconds, image) in enumerate(images):
                 result = detector.detect(image)
                 shown = result.scores >= show_from
                 picture = draw_boxes(image, result.boxes[shown], result.scores[shown])
                 writer = writer or stack.enter_context(_writer(temporary, rate, picture.shape))
                 writer.write(np.ascontiguousarray(picture[..., ::-1]))
                 entry = faces_entry(image.shape[:2], result)
-                found.append({"frame": index, "seconds": round(index / rate, 3), **entry})
+                found.append({"frame": index, "seconds": round(seconds, 3), **entry})
                 tick()
         if not found:
             raise UserError(f"{_describe(source)} gives no frame. Check it with a video player.")
@@ -112,14 +116,25 @@ def _opened(source: Path | int) -> Iterator[cv2.VideoCapture]:
         capture.release()
 
 
-def _frames(capture: cv2.VideoCapture, limit: int | None) -> Iterator[np.ndarray]:
-    """Yields `[H, W, 3]` uint8 RGB."""
+def _frames(
+    capture: cv2.VideoCapture, rate: float | None, limit: int | None
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Yields the time in seconds and `[H, W, 3]` uint8 RGB.
+
+    Args:
+        capture: What is read.
+        rate: Frames per second of a file. A camera does not wait while a frame is detected, so
+            there, None, the clock counts.
+        limit: Most frames.
+    """
+    started = time.monotonic()
     count = 0
     while limit is None or count < limit:
         whole, image = capture.read()
         if not whole:
             return
-        yield np.ascontiguousarray(image[..., ::-1])
+        seconds = count / rate if rate else time.monotonic() - started
+        yield seconds, np.ascontiguousarray(image[..., ::-1])
         count += 1
 
 

@@ -1,6 +1,7 @@
 """Reports: the keys programs read, the tables people read, and the pictures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from scipy.io import savemat
 
 from ssh_tf.errors import UserError
+from ssh_tf.evaluation import report
 from ssh_tf.evaluation.curves import Curve, RocCurve
 from ssh_tf.evaluation.report import Summary, write_report, write_roc_report
 
@@ -102,6 +104,36 @@ def test_folder_without_published_curves_is_an_error_before_anything_is_written(
     with pytest.raises(UserError, match="no published curves of easy"):
         write_report(tmp_path, SUMMARY, {"easy": CURVE}, published=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_best_curve_comes_first_in_the_legend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = []
+    monkeypatch.setattr(report, "_save", lambda figure, stem: figures.append(figure))
+    others = {"Weak": replace(CURVE, ap=0.25), "Strong": replace(CURVE, ap=0.75)}
+    write_report(tmp_path, SUMMARY, {"easy": CURVE}, others={"easy": others})
+    legend = figures[0].axes[0].get_legend()
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["Strong, AP 75.00", "this run, AP 50.00", "Weak, AP 25.00"]
+
+
+def test_roc_table_counts_the_limit_itself(tmp_path: Path) -> None:
+    curve = RocCurve(np.array([100.0, 101.0]), np.array([0.5, 0.75]), np.array([0.9, 0.1]))
+    write_roc_report(tmp_path, SUMMARY, {"discrete": curve})
+    assert "| 100 | 50.00 |" in (tmp_path / "report.md").read_text()
+
+
+def test_a_folder_with_one_of_two_published_rocs_is_an_error_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    published, out = tmp_path / "published", tmp_path / "out"
+    for folder in (published, out):
+        folder.mkdir()
+    (published / "aDiscROC.txt").write_text("0.5 1\n")
+    with pytest.raises(UserError, match=r"published has no .*ContROC\.txt"):
+        write_roc_report(out, SUMMARY, {"discrete": ROC, "continuous": ROC}, published=published)
+    assert list(out.iterdir()) == []
 
 
 def test_roc_report_has_both_curves_whole(tmp_path: Path) -> None:

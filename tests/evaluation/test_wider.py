@@ -136,6 +136,12 @@ def test_overlap_counts_inclusive_pixels(box: list[float], expected: int) -> Non
     assert first_match(np.array([A], np.int32), np.array([box])).tolist() == [expected]
 
 
+def test_negative_corners_round_away_from_zero_too() -> None:
+    # -6.5 becomes -7, as MATLAB's int32 has it: 7 columns of 10, 70 / 130. From -6 on: 60 / 140.
+    face, box = np.array([[-10, 0, 9, 9]], np.int32), np.array([[-6.5, 0, 9, 9]])
+    assert first_match(face, box).tolist() == [0]
+
+
 def test_first_face_with_half_overlap_wins_over_the_best() -> None:
     faces = np.array([[0, 0, 9, 14], A], np.int32)  # 100 / 150, then 1
     assert first_match(faces, np.array([A], float)).tolist() == [0]
@@ -213,6 +219,8 @@ def _image(name: str, boxes: Table, invalid: Sequence[int]) -> WiderImage:
 
 def test_all_faces_ignores_invalid_degenerate_and_low_ones() -> None:
     image = _image("e/a.jpg", [A, B, [5, 5, 0, 4], [5, 5, 4, -1], [7, 7, 9, 3]], [0, 1, 0, 0, 0])
+    lowest = _image("e/a.jpg", [[7, 7, 9, 4]], [0])
+    assert all_faces([lowest], minimum_height=4).kept["all"][0].tolist() == [0]
     truth = all_faces([image], minimum_height=4)
     assert truth.names == ["e/a"]
     assert truth.kept["all"][0].tolist() == [0]

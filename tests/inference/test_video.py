@@ -94,6 +94,50 @@ def test_a_broken_video_is_named_and_nothing_is_written(tmp_path: Path, content:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+class Camera:
+    """Gives grey frames of any size; OpenCV itself writes no video of odd sizes."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.frame = np.full((height, width, 3), 60, np.uint8)
+
+    def isOpened(self) -> bool:  # noqa: N802  OpenCV's name
+        return True
+
+    def get(self, prop: int) -> float:
+        return {cv2.CAP_PROP_FPS: 10.0}.get(prop, -1.0)
+
+    def read(self) -> tuple[bool, np.ndarray]:
+        return True, self.frame
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_camera_s_frames_have_the_time_of_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seconds = iter([100.0, 101.5, 104.25])
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2, "VideoCapture", lambda number: Camera(HEIGHT, WIDTH))
+        patch.setattr("ssh_tf.inference.video.time.monotonic", lambda: next(seconds))
+        entries = detect_video(Brightest(), 7, tmp_path, frames=2)
+    assert [entry["seconds"] for entry in entries] == [1.5, 4.25]
+    assert len(read(tmp_path / "camera7.mp4")) == 2
+
+
+@pytest.mark.parametrize(("height", "width"), [(481, 641), (65, 97), (3, 500), (1, 1)])
+def test_frames_of_odd_sizes_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, height: int, width: int
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2, "VideoCapture", lambda number: Camera(height, width))
+        entries = detect_video(Brightest(), 0, tmp_path, frames=2)
+    assert [(entry["height"], entry["width"]) for entry in entries] == [(height, width)] * 2
+    (first, _) = read(tmp_path / "camera0.mp4")
+    assert min(first.shape[:2]) > 0
+    assert max(first.shape[:2]) >= 480
+
+
 def test_a_missing_video_and_camera_are_named(tmp_path: Path):
     with pytest.raises(UserError, match=r"absent\.mp4 does not exist"):
         detect_video(Brightest(), tmp_path / "absent.mp4", tmp_path)
