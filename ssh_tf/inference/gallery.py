@@ -63,9 +63,7 @@ def detect_files(
             found.append({"image": str(path), "error": str(error)})
         else:
             result = detector.detect(image)
-            shown = result.scores >= show_from
-            picture = draw_boxes(image, result.boxes[shown], result.scores[shown])
-            save_picture(picture_path, picture)
+            save_picture(picture_path, picture_of(image, result, show_from))
             found.append({"image": str(path), **faces_entry(image.shape[:2], result)})
         tick()
     return found
@@ -86,6 +84,12 @@ def _picture_paths(images: Sequence[tuple[Path, Path]], out: Path) -> list[Path]
             )
         pictures[picture] = path
     return list(pictures)
+
+
+def picture_of(image: np.ndarray, found: Detections, show_from: float) -> np.ndarray:
+    """Draws those faces whose score is at least `show_from`; see `draw_boxes`."""
+    shown = found.scores >= show_from
+    return draw_boxes(image, found.boxes[shown], found.scores[shown])
 
 
 def faces_entry(size: tuple[int, ...], found: Detections) -> dict[str, Any]:

@@ -11,8 +11,7 @@ import numpy as np
 
 from ssh_tf.errors import UserError
 from ssh_tf.files import atomic_path, existing_file, output_folder
-from ssh_tf.inference.draw import draw_boxes
-from ssh_tf.inference.gallery import FaceFinder, faces_entry
+from ssh_tf.inference.gallery import FaceFinder, faces_entry, picture_of
 from ssh_tf.progress import Progress, silent
 
 VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".webm")
@@ -69,8 +68,7 @@ def detect_video(
         with contextlib.suppress(KeyboardInterrupt):
             for index, (seconds, image) in enumerate(images):
                 result = detector.detect(image)
-                shown = result.scores >= show_from
-                picture = draw_boxes(image, result.boxes[shown], result.scores[shown])
+                picture = picture_of(image, result, show_from)
                 writer = writer or stack.enter_context(_writer(temporary, rate, picture.shape))
                 writer.write(np.ascontiguousarray(picture[..., ::-1]))
                 entry = faces_entry(image.shape[:2], result)

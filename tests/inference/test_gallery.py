@@ -10,7 +10,7 @@ import pytest
 
 from ssh_tf.errors import UserError
 from ssh_tf.inference.detector import find_images
-from ssh_tf.inference.gallery import detect_files
+from ssh_tf.inference.gallery import detect_files, picture_of
 from ssh_tf.inference.graph import Detections
 from tests.small import encode, picture
 
@@ -71,6 +71,13 @@ def test_show_from_decides_what_is_drawn(album: Path, tmp_path: Path):
     shown, bare = (cv2.imread(str(tmp_path / name / "b.png")) for name in ("all", "none"))
     assert (shown[..., ::-1] != plain)[:, 290:].any()
     np.testing.assert_array_equal(bare[..., ::-1], plain)
+
+
+def test_a_score_at_the_limit_is_drawn():
+    found = Detections(np.array([[100, 200, 120, 230]], np.float32), np.array([0.5], np.float32))
+    plain = np.zeros((500, 500, 3), np.uint8)
+    assert picture_of(plain, found, 0.5).any()
+    assert not picture_of(plain, found, 0.501).any()
 
 
 def test_progress_ticks_once_per_image(album: Path, tmp_path: Path):
