@@ -1,11 +1,19 @@
 """Tests of the file helpers: whole or absent."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from ssh_tf.errors import UserError
-from ssh_tf.files import atomic_path, existing_file, existing_folder, output_folder, write_text
+from ssh_tf.files import (
+    atomic_path,
+    existing_file,
+    existing_folder,
+    output_file,
+    output_folder,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -54,6 +62,21 @@ def test_the_temporary_has_the_file_s_suffix_and_folder(tmp_path: Path):
     with atomic_path(tmp_path / "model.v2.keras") as temporary:
         assert (temporary.suffix, temporary.parent) == (".keras", tmp_path)
         temporary.touch()
+
+
+def test_a_file_name_that_is_no_utf8_is_written_as_it_is(tmp_path: Path):
+    write_text(tmp_path / "a.txt", os.fsdecode(b"\xff.jpg"))
+    assert (tmp_path / "a.txt").read_bytes() == b"\xff.jpg"
+
+
+def test_output_file_is_a_path_in_a_folder_one_can_write_into(tmp_path: Path):
+    (tmp_path / "file").touch()
+    assert output_file(tmp_path / "new" / "a.json") == tmp_path / "new" / "a.json"
+    assert names(tmp_path / "new") == []
+    with pytest.raises(UserError, match="new is a folder"):
+        output_file(tmp_path / "new")
+    with pytest.raises(UserError, match="file is not writable"):
+        output_file(tmp_path / "file" / "a.json")
 
 
 def test_text_is_written_as_utf8(tmp_path: Path):
