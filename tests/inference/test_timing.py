@@ -3,6 +3,7 @@
 import pytest
 
 from ssh_tf.config import DetectConfig
+from ssh_tf.inference import timing
 from ssh_tf.inference.timing import Timing, count_flops, peak_memory_mib, time_detection
 from tests.small import small_network
 
@@ -16,16 +17,23 @@ def test_operations_are_those_of_the_official_network(size: tuple[int, int], mul
 
 
 def test_all_stages_are_timed_on_an_image_of_the_wanted_scale():
-    timing = time_detection(small_network(), DetectConfig(), (100, 200), runs=1)
-    assert (timing.height, timing.width) == (100, 200)
-    assert list(timing.stages) == ["decode", "resize", "boxes"]
-    assert min(timing.network, timing.end_to_end, *timing.stages.values()) > 0
-    assert timing.faces > 0
+    result = time_detection(small_network(), DetectConfig(), (100, 200), runs=1)
+    assert (result.height, result.width) == (100, 200)
+    assert list(result.stages) == ["decode", "resize", "boxes"]
+    assert min(result.network, result.end_to_end, *result.stages.values()) > 0
+    assert result.faces > 0
 
 
 def test_the_ratio_is_end_to_end_over_the_network():
-    timing = Timing(1, 1, network=2.0, end_to_end=3.0, stages={}, flops=0.0, faces=0)
-    assert timing.ratio == 1.5
+    result = Timing(1, 1, network=2.0, end_to_end=3.0, stages={}, flops=0.0, faces=0)
+    assert result.ratio == 1.5
+
+
+def test_the_rate_of_matrix_products_is_that_of_the_fastest(monkeypatch: pytest.MonkeyPatch):
+    seconds = iter([4.0, 2.0, 8.0])
+    monkeypatch.setattr(timing, "_seconds", lambda call: next(seconds))
+    # 2048^2 sums of 2048 products each: two operations per term.
+    assert timing.matrix_flops_per_second(repeats=2) == 2 * 2048**3 / 2.0
 
 
 def test_memory_is_in_mebibytes():
