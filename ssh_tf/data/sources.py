@@ -6,6 +6,7 @@ Must not import TensorFlow.
 import hashlib
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,15 @@ class FolderImages:
         return path.stat().st_size if path.is_file() else None
 
     def read(self, name: str) -> bytes:
-        """Returns the file."""
-        return (self.folder / name).read_bytes()
+        """Returns the file.
+
+        Raises:
+            UserError: If it can't be read.
+        """
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError as error:
+            raise UserError(f"{self.folder / name} can't be read ({error.strerror}).") from error
 
     def describe(self, name: str) -> str:
         """Returns the file's path."""
@@ -182,8 +190,7 @@ def _read_zip(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
         raise UserError(f"{path}: {name} claims to be {size:,} bytes long, which no image is.")
     try:
         return archive.read(name)
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
+    # RuntimeError: encrypted, or a compression that Python does not know.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: {name} can't be read ({reason}). Download it again.") from error
-    except Exception as error:  # zlib.error, which has no public base class
-        raise UserError(f"{path}: {name} is damaged ({error}). Download it again.") from error

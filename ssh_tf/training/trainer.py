@@ -211,11 +211,15 @@ def _loop(run: _Run, step: int, received: list[int]) -> None:
         monitor.add(update)
         logs = monitor.write() if step % config.log_every == 0 or last else {}
         run.on_step(step, logs)
-        if chief and (step % config.checkpoint_every == 0 or last or received):
+        due = step % config.checkpoint_every == 0 or last
+        if chief and due:
             run.checkpoints.save(step)
-        if chief and run.validate and (step % run.config.validation.every == 0 or last):
-            _validate(run, step, monitor)
-        if received:
+        validate = step % run.config.validation.every == 0 or last
+        if chief and run.validate and validate and not received:
+            _validate(run, run.validate, step, monitor)
+        if received:  # Perhaps only now, during the evaluation.
+            if chief and not due:
+                run.checkpoints.save(step)
             name = signal.Signals(received[0]).name
             raise InterruptedRunError(
                 f"stopped by {name} after step {step}, which is saved; the same command continues",
@@ -272,10 +276,10 @@ def _drawn(batches: Iterator[Any], monitor: Monitor, records: str) -> Iterator[A
         yield batch
 
 
-def _validate(run: _Run, step: int, monitor: Monitor) -> None:
+def _validate(run: _Run, validate: Validate, step: int, monitor: Monitor) -> None:
     """Evaluates the network and keeps it if it is the best so far."""
     network = evaluated_network(run.state)
-    found = run.validate(network) if run.validate else Validated({}, ())
+    found = validate(network)
     monitor.validated(step, found.ap, found.pictures)
     _LOG.info("step %d: AP %s", step, " ".join(f"{k}={v:.4f}" for k, v in found.ap.items()))
     record = run.folder / BEST_RECORD

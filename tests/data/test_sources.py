@@ -200,6 +200,16 @@ def test_a_damaged_member_is_named_when_it_is_read(root: Path):
         source.images.read("0--Parade/a.jpg")
 
 
+def test_an_image_that_can_not_be_read_is_named(root: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    source = open_wider(root, "train")
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # permissions do not stop a superuser
+    with pytest.raises(UserError, match=r"0--Parade/a.jpg can't be read \(Permission denied\)"):
+        source.images.read("0--Parade/a.jpg")
+
+
 def test_an_archive_without_an_annotated_image_misses_it(root: Path):
     (split_layout(root, "train").images_dir / "0--Parade" / "a.jpg").unlink()
     pack(root)

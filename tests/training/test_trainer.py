@@ -249,6 +249,20 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_name(records: Path, tmp_path
     assert not (tmp_path / "checkpoints" / f"ckpt-{step}.index").exists()
 
 
+def test_a_signal_during_an_evaluation_saves_the_step_too(records: Path, tmp_path: Path):
+    def validate(network: SSH) -> Validated:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Validated({"all": 0.5}, ())
+
+    config = on_records(records, steps=4, checkpoint_every=4)
+    config = config.model_copy(
+        update={"validation": config.validation.model_copy(update={"every": 1})}
+    )
+    with pytest.raises(InterruptedRunError, match="after step 1, which is saved"):
+        train(config, tmp_path, validate=validate)
+    assert tf.train.latest_checkpoint(str(tmp_path / "checkpoints")).endswith("ckpt-1")
+
+
 def test_validation_keeps_the_best_network(records: Path, tmp_path: Path):
     found = iter([0.2, 0.5, 0.4])
     pictures = [np.zeros((8, 9, 3), np.uint8)]
