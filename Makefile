@@ -31,7 +31,7 @@ arch: setup
 
 # Compiles export/cpp against the installed TensorFlow and runs an export through LoadSavedModel.
 check-cpp: setup
-	$(BIN)/python -m pytest tests/serving/test_export.py -k c_plus_plus
+	$(BIN)/python -m pytest tests/export/test_savedmodel.py -k c_plus_plus
 
 check: lint type arch test
 

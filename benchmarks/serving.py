@@ -32,7 +32,7 @@ import hostile
 import numpy as np
 import urllib3
 
-from ssh_tf.serving.client import ClientError, Faces, GrpcClient, RestClient
+from ssh_tf.client.requests import ClientError, Faces, GrpcClient, RestClient
 
 SIZES = [(48, 64), (64, 96), (120, 90), (200, 150), (31, 17), (240, 320), (96, 64), (150, 400)]
 HOSTILE_EVERY = 50
@@ -82,8 +82,8 @@ def serving(folder: Path, workers: int) -> Iterator[Server]:
 def write_model(folder: Path, *, float16: bool = False) -> Path:
     """Exports a network of random weights for small pictures."""
     from ssh_tf.config import DetectConfig, ExportConfig, ModelConfig
+    from ssh_tf.export.savedmodel import export_savedmodel
     from ssh_tf.model.weights import build_network
-    from ssh_tf.serving.export import export_savedmodel
 
     network = build_network(ModelConfig(weights="random"), seed=0)
     detect = DetectConfig(shorter_px=64, longer_px=96)

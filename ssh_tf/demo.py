@@ -18,14 +18,15 @@ from ssh_tf.data.sources import open_wider
 from ssh_tf.data.synthetic import generate
 from ssh_tf.data.wider import WiderImage, find_split, read_annotations, split_layout
 from ssh_tf.evaluation.run import evaluate_wider
+from ssh_tf.export.savedmodel import export_savedmodel
 from ssh_tf.files import output_folder, write_text
 from ssh_tf.geometry.boxes import pairwise_iou
-from ssh_tf.inference.detector import Detector, read_image
-from ssh_tf.inference.draw import draw_boxes, save_picture
+from ssh_tf.imaging.draw import draw_boxes, save_picture
+from ssh_tf.imaging.files import read_image
+from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import Detections
 from ssh_tf.model.weights import load_network
 from ssh_tf.progress import Progress
-from ssh_tf.serving.export import export_savedmodel
 from ssh_tf.training.monitor import Logs
 from ssh_tf.training.trainer import train
 

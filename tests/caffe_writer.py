@@ -1,4 +1,4 @@
-"""Writes `.caffemodel` files for tests, as Caffe does: the inverse of `ssh_tf.model.caffemodel`.
+"""Writes `.caffemodel` files for tests, as Caffe does: the inverse of `model/caffe/caffemodel.py`.
 
 Field numbers: BVLC Caffe, `src/caffe/proto/caffe.proto`.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ssh_tf.model.caffe import KERAS_NAMES
+from ssh_tf.model.caffe.convert import KERAS_NAMES
 
 VARINT, BYTES = 0, 2
 CONVOLUTION = 4  # V1LayerParameter.LayerType

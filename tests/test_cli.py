@@ -430,7 +430,7 @@ def test_export_passes_model_and_rows_and_prints_the_version(
         calls.append((arguments, options))
         return "models/3"
 
-    monkeypatch.setattr("ssh_tf.serving.export.export_savedmodel", export)
+    monkeypatch.setattr("ssh_tf.export.savedmodel.export_savedmodel", export)
     flags = "--max_detections 9 --max_pixels 99 --max_bytes 77 --float16 --version 5"
     assert cli.main(f"export --model m --out models {flags}".split()) == 0
     options = ExportConfig(max_pixels=99, max_bytes=77, float16=True, version=5)

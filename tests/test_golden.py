@@ -23,7 +23,7 @@ from ssh_tf.geometry.anchors import anchor_grid, base_anchors
 from ssh_tf.geometry.boxes import include_last_pixel
 from ssh_tf.geometry.proposals import face_probability, propose
 from ssh_tf.geometry.targets import POSITIVE
-from ssh_tf.model.caffe import to_keras
+from ssh_tf.model.caffe.convert import to_keras
 from ssh_tf.model.losses import box_loss, class_loss
 from ssh_tf.model.ohem import assign
 from ssh_tf.model.ssh import SSH

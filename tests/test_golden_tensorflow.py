@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 
 from ssh_tf.config import DetectConfig, ModelConfig
-from ssh_tf.data.images import pyramid_scales, resize, scaled_size, single_scale
 from ssh_tf.geometry.anchors import anchor_grid
 from ssh_tf.geometry.proposals import propose
+from ssh_tf.imaging.scale import pyramid_scales, resize, scaled_size, single_scale
 from ssh_tf.inference.graph import Detections, joint_nms, levels
 from ssh_tf.model.layers import CAFFE_MEANS, Preprocess
 from ssh_tf.model.weights import load_network

@@ -9,10 +9,10 @@ import tensorflow as tf
 from keras import ops
 
 from ssh_tf.config import Config, LossConfig, TrainConfig, load
-from ssh_tf.data.images import pyramid_scales, scaled_size
 from ssh_tf.geometry.anchors import anchor_grid
 from ssh_tf.geometry.proposals import propose
 from ssh_tf.geometry.targets import NEGATIVE, POSITIVE, label_anchors, random_ranks
+from ssh_tf.imaging.scale import pyramid_scales, scaled_size
 from ssh_tf.model.losses import box_loss
 from ssh_tf.model.ohem import assign, training_model
 from ssh_tf.model.ssh import SSH

@@ -111,7 +111,7 @@ def _source(arguments: argparse.Namespace) -> "Source":
 
 def _inspect(arguments: argparse.Namespace) -> None:
     import_tensorflow()
-    from ssh_tf.inference.inspection import inspect_records
+    from ssh_tf.data.inspection import inspect_records
 
     out = arguments.out or Path(arguments.records) / "inspect"
     print(inspect_records(arguments.records, out, progress=progress))

@@ -44,7 +44,7 @@ def _detect(arguments: argparse.Namespace) -> None:
     if bool(arguments.paths) == (arguments.camera is not None):
         raise UserError("Name images, folders or videos, or else --camera with its number.")
     import_tensorflow()
-    from ssh_tf.inference.detector import find_images
+    from ssh_tf.imaging.files import find_images
     from ssh_tf.inference.gallery import detect_files
     from ssh_tf.inference.video import VIDEO_SUFFIXES, check_videos
 
@@ -85,8 +85,8 @@ def _finder(arguments: argparse.Namespace) -> "FaceFinder":
         return load_detector(arguments)
     if given := given_settings(arguments):
         raise UserError(f"--server has its own settings. Leave --{' and --'.join(given)} away.")
-    from ssh_tf.serving.client import RestClient
-    from ssh_tf.serving.remote import ServerDetector
+    from ssh_tf.client.remote import ServerDetector
+    from ssh_tf.client.requests import RestClient
 
     url, _, name = arguments.server.partition("/v1/models/")
     return ServerDetector(RestClient(url, name or "ssh"))

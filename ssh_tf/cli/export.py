@@ -37,7 +37,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     import_tensorflow()
-    from ssh_tf.serving.export import export_savedmodel
+    from ssh_tf.export.savedmodel import export_savedmodel
 
     detector = load_network_detector(arguments)
     options = {

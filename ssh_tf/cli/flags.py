@@ -9,7 +9,8 @@ from ssh_tf.config import PRESETS
 from ssh_tf.errors import UserError
 
 if TYPE_CHECKING:
-    from ssh_tf.inference.detector import Detector, ExportedDetector
+    from ssh_tf.inference.detector import Detector
+    from ssh_tf.inference.exported import ExportedDetector
 
 Flags = Callable[..., argparse.Action]
 Command = Callable[[str, Callable[[argparse.Namespace], None], str], Flags]
@@ -68,7 +69,7 @@ def load_network_detector(arguments: argparse.Namespace) -> "Detector":
     Raises:
         UserError: As `load_detector`, and for a SavedModel.
     """
-    from ssh_tf.inference.detector import ExportedDetector
+    from ssh_tf.inference.exported import ExportedDetector
 
     detector = load_detector(arguments)
     if isinstance(detector, ExportedDetector):

@@ -37,8 +37,8 @@ def _serve(arguments: argparse.Namespace) -> None:
     if missing := [name for name in _EXTRA if importlib.util.find_spec(name) is None]:
         raise UserError(f"Missing: {', '.join(missing)}. Install ssh-tf[serving].")
     import_tensorflow()
-    from ssh_tf.serving.server.app import LocalServer
-    from ssh_tf.serving.server.limits import Limits
+    from ssh_tf.server.app import LocalServer
+    from ssh_tf.server.limits import Limits
 
     server = LocalServer(
         arguments.model_dir,

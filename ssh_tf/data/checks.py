@@ -5,8 +5,9 @@ from typing import Literal
 
 import tensorflow as tf
 
-from ssh_tf.data.images import PNG_SIGNATURE, decode_bytes, header_size
 from ssh_tf.errors import UserError
+from ssh_tf.imaging.files import decode_bytes, header_size
+from ssh_tf.imaging.header import PNG_SIGNATURE
 
 Verify = Literal["none", "header", "full"]
 OnError = Literal["fail", "skip"]

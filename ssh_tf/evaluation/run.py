@@ -27,7 +27,7 @@ from ssh_tf.evaluation.score import (
 )
 from ssh_tf.evaluation.wider import all_faces, subset
 from ssh_tf.files import existing_folder, output_folder, write_text
-from ssh_tf.inference.detector import find_images, read_image
+from ssh_tf.imaging.files import find_images, read_image
 from ssh_tf.inference.graph import Detections
 from ssh_tf.progress import Progress, silent
 

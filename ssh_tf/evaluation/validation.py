@@ -9,8 +9,9 @@ from ssh_tf.evaluation.detections import read_wider
 from ssh_tf.evaluation.run import detect_images
 from ssh_tf.evaluation.score import wider_truth
 from ssh_tf.evaluation.wider import all_faces, evaluate, subset
-from ssh_tf.inference.detector import Detector, read_image
-from ssh_tf.inference.draw import draw_boxes
+from ssh_tf.imaging.draw import draw_boxes
+from ssh_tf.imaging.files import read_image
+from ssh_tf.inference.detector import Detector
 from ssh_tf.model.ssh import SSH
 from ssh_tf.training.trainer import Validate, Validated
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from ssh_tf.errors import UserError
 from ssh_tf.files import output_folder
-from ssh_tf.inference.detector import IMAGE_SUFFIXES, read_image
-from ssh_tf.inference.draw import draw_boxes, save_picture
+from ssh_tf.imaging.draw import draw_boxes, save_picture
+from ssh_tf.imaging.files import IMAGE_SUFFIXES, read_image
 from ssh_tf.inference.graph import Detections
 from ssh_tf.progress import Progress, silent
 

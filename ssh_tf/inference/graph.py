@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from ssh_tf.config import DetectConfig, ModuleConfig
-from ssh_tf.data.images import pyramid_scales, resize, single_scale
 from ssh_tf.geometry.anchors import anchor_grid, grid_size
 from ssh_tf.geometry.boxes import exclude_last_pixel, include_last_pixel
 from ssh_tf.geometry.proposals import face_probability, propose
+from ssh_tf.imaging.scale import pyramid_scales, resize, single_scale
 from ssh_tf.model.ssh import SSH
 
 Tensor = Any

@@ -13,8 +13,8 @@ import tensorflow as tf
 from ssh_tf.config import ModelConfig, load
 from ssh_tf.errors import UserError
 from ssh_tf.files import atomic_path, existing_file
-from ssh_tf.model.caffe import CaffeImport, to_keras
-from ssh_tf.model.caffemodel import read_caffemodel
+from ssh_tf.model.caffe.caffemodel import read_caffemodel
+from ssh_tf.model.caffe.convert import CaffeImport, to_keras
 from ssh_tf.model.layers import CAFFE_MEANS, KERAS_MEANS
 from ssh_tf.model.ssh import SSH
 

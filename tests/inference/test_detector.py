@@ -10,15 +10,11 @@ import tensorflow as tf
 
 from ssh_tf.config import PRESETS, ExportConfig, to_yaml
 from ssh_tf.errors import UserError
-from ssh_tf.inference.detector import (
-    Detector,
-    ExportedDetector,
-    find_images,
-    find_saved_model,
-    read_image,
-)
+from ssh_tf.export.savedmodel import export_savedmodel
+from ssh_tf.imaging.files import find_images, read_image
+from ssh_tf.inference.detector import Detector
+from ssh_tf.inference.exported import ExportedDetector, find_saved_model
 from ssh_tf.inference.graph import Detections
-from ssh_tf.serving.export import export_savedmodel
 from tests.small import encode, picture, small_config, small_network
 
 
@@ -166,7 +162,7 @@ def test_an_image_bomb_is_refused_by_its_header(
 
 
 def test_the_limit_of_pixels_itself_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("ssh_tf.inference.detector.MAX_PIXELS", 64 * 96)
+    monkeypatch.setattr("ssh_tf.imaging.files.MAX_PIXELS", 64 * 96)
     path = tmp_path / "a.png"
     path.write_bytes(encode(picture(64, 96), ".png"))
     assert read_image(path).shape == (64, 96, 3)

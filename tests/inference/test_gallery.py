@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ssh_tf.errors import UserError
-from ssh_tf.inference.detector import find_images
+from ssh_tf.imaging.files import find_images
 from ssh_tf.inference.gallery import detect_files, picture_of
 from ssh_tf.inference.graph import Detections
 from tests.small import encode, picture

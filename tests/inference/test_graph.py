@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from ssh_tf.config import DetectConfig, ModuleConfig
-from ssh_tf.data.images import resize
+from ssh_tf.imaging.scale import resize
 from ssh_tf.inference.graph import Detections, detection_function, joint_nms, module_proposals
 from tests.small import picture, small_config, small_network
 

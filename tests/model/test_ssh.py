@@ -9,7 +9,7 @@ from keras import ops
 
 from ssh_tf.config import M1, M2, M3, ModelConfig, ModuleConfig
 from ssh_tf.geometry.anchors import grid_size
-from ssh_tf.model.caffe import KERAS_NAMES
+from ssh_tf.model.caffe.convert import KERAS_NAMES
 from ssh_tf.model.ssh import SSH
 from tests import oracle
 from tests.small import small_network

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from ssh_tf.config import M1, M2, M3, ModelConfig
 from ssh_tf.errors import UserError
-from ssh_tf.model.caffe import KERAS_NAMES
+from ssh_tf.model.caffe.convert import KERAS_NAMES
 from ssh_tf.model.layers import CAFFE_MEANS, KERAS_MEANS
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import build_network, initialise, load_network, save_network

@@ -1,0 +1,41 @@
+"""A server in the place of a detector, for `ssh-tf detect --server`."""
+
+import cv2
+import numpy as np
+
+from ssh_tf import signature
+from ssh_tf.client.requests import ClientError, RestClient
+from ssh_tf.inference.graph import Detections
+
+_REASONS = {
+    signature.STATUS_NOT_AN_IMAGE: "neither JPEG nor PNG",
+    signature.STATUS_TOO_LARGE: "too large",
+    signature.STATUS_CORRUPT: "not whole",
+}
+
+
+class ServerDetector:
+    """Finds faces by asking a server; the contract is that of `Detector`.
+
+    Args:
+        client: Asks it.
+    """
+
+    def __init__(self, client: RestClient) -> None:
+        self._client = client
+
+    def detect(self, image: np.ndarray) -> Detections:
+        """Finds the faces of one image, which travels as PNG: no pixel changes.
+
+        Args:
+            image: `[H, W, 3]` uint8 RGB.
+
+        Raises:
+            ClientError: If there is no answer, or the model refuses the image.
+        """
+        _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        (faces,) = self._client.detect([encoded.tobytes()])
+        if faces.status:
+            reason = _REASONS.get(faces.status, f"status {faces.status}")
+            raise ClientError(f"The server refused the image: {reason}.")
+        return Detections(faces.boxes, faces.scores)

@@ -1,0 +1,157 @@
+"""Pictures and numbers of a folder of records: what `ssh-tf inspect` shows."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+import tensorflow as tf
+
+matplotlib.use("Agg")
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ssh_tf.config import M1, M2, M3
+from ssh_tf.data.records import parse_example, read_manifest
+from ssh_tf.data.statistics import Contents, best_anchor_iou, read_contents
+from ssh_tf.data.wider import ATTRIBUTES
+from ssh_tf.files import atomic_path, output_folder
+from ssh_tf.imaging.draw import draw_boxes, save_picture
+from ssh_tf.imaging.files import decode
+from ssh_tf.progress import Progress, silent
+
+_MODULES = (M1, M2, M3)
+_SCALES = np.round(np.arange(0.25, 3.01, 0.05), 2)
+_SHOWN_SCALES = (0.5, 1.0, 1.5625, 2.0)
+_POSITIVE_IOU = 0.5
+
+_COLUMNS, _ROWS, _TILE = 4, 3, (300, 400)  # images of the contact sheet; height and width, px
+_COLOUR = "#0072B2"
+
+
+def inspect_records(folder: str | Path, out: Path, *, progress: Progress = silent) -> str:
+    """Verifies records, counts what is in them and draws it.
+
+    Args:
+        folder: Made by `ssh-tf records`.
+        out: Folder of the pictures: `sizes.png`, `anchors.png`, `images.png`.
+        progress: See `ssh_tf.progress`.
+
+    Returns:
+        The numbers, as text of several lines.
+
+    Raises:
+        UserError: If the records do not agree with their manifest, or `out` can't be written.
+    """
+    contents = read_contents(folder, progress=progress)
+    output_folder(out)
+    coverage = {
+        float(scale): float(
+            (best_anchor_iou(contents.faces, scale, _MODULES) >= _POSITIVE_IOU).mean()
+        )
+        for scale in (*_SCALES, *_SHOWN_SCALES)
+        if len(contents.faces)
+    }
+    _save(out / "sizes.png", lambda axes: _draw_sizes(axes, contents))
+    _save(out / "anchors.png", lambda axes: _draw_coverage(axes, coverage))
+    save_picture(out / "images.png", contact_sheet(folder))
+    return _report(contents, coverage, read_manifest(folder)["split"])
+
+
+def _report(contents: Contents, coverage: dict[float, float], split: str) -> str:
+    per_image, faces = contents.faces_per_image, contents.faces
+    lines = [
+        f"{len(contents.names):,} images of split {split}, {len(faces):,} faces; all shards are as "
+        "the manifest says",
+        _distribution("faces per image", per_image),
+        _distribution("image width, px", contents.sizes[:, 1]),
+        _distribution("image height, px", contents.sizes[:, 0]),
+        _distribution("face width, px", faces[:, 2] - faces[:, 0]),
+        _distribution("face height, px", faces[:, 3] - faces[:, 1]),
+    ]
+    for name, values in zip(ATTRIBUTES, contents.attributes.T, strict=True):
+        kinds, counts = np.unique(values, return_counts=True)
+        shares = (f"{k}: {100 * n / len(values):.1f} %" for k, n in zip(kinds, counts, strict=True))
+        lines.append(f"{name:18} {', '.join(shares)}")
+    for scale in _SHOWN_SCALES:
+        if scale in coverage:
+            lines.append(
+                f"at scale {scale:<6g}    {100 * coverage[scale]:.1f} % of the faces have an "
+                f"anchor of IoU >= {_POSITIVE_IOU}"
+            )
+    return "\n".join(lines)
+
+
+def _distribution(name: str, values: np.ndarray) -> str:
+    if not len(values):
+        return f"{name:18} none"
+    low, quarter, middle, upper, high = np.percentile(values, [0, 25, 50, 75, 100])
+    return (
+        f"{name:18} {low:.0f} to {high:.0f}, median {middle:.0f}, "
+        f"half of them {quarter:.0f} to {upper:.0f}"
+    )
+
+
+def _save(path: Path, draw: Callable[[Axes], None]) -> None:
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    draw(axes)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _draw_sizes(axes: Axes, contents: Contents) -> None:
+    height = contents.faces[:, 3] - contents.faces[:, 1]
+    # Edges between whole pixels: where bins are narrower than a pixel, some would stay empty.
+    bins = np.unique(np.round(np.geomspace(1, max(1024, height.max(initial=1) + 1), 48))) - 0.5
+    axes.hist(height, bins=bins.tolist(), color=_COLOUR)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel("height of a face in its image, px")
+    axes.set_ylabel("faces")
+    axes.set_title(f"{len(height):,} faces in {len(contents.names):,} images")
+
+
+def _draw_coverage(axes: Axes, coverage: dict[float, float]) -> None:
+    scales = sorted(coverage)
+    axes.plot(scales, [100 * coverage[scale] for scale in scales], color=_COLOUR, linewidth=2)
+    for scale in _SHOWN_SCALES:
+        if scale in coverage:
+            share = 100 * coverage[scale]
+            axes.plot([scale], [share], "o", color=_COLOUR)
+            axes.annotate(
+                f"x{scale:g}: {share:.1f} %", (scale, share), (6, -14), textcoords="offset points"
+            )
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("scale: network px per image px")
+    axes.set_ylabel("faces with an anchor, %")
+    axes.set_title(f"Faces that an anchor matches with IoU >= {_POSITIVE_IOU} (official anchors)")
+
+
+def contact_sheet(folder: str | Path) -> np.ndarray:
+    """Draws the first images of a data set with their boxes: uint8 RGB."""
+    shards = [str(Path(folder) / shard["name"]) for shard in read_manifest(folder)["shards"]]
+    dataset = tf.data.TFRecordDataset(shards).take(_COLUMNS * _ROWS)
+    tiles = [_tile(parse_example(record)) for record in dataset]
+    blank = np.full((*_TILE, 3), 255, np.uint8)
+    tiles += [blank] * (_COLUMNS * _ROWS - len(tiles))
+    rows = [np.concatenate(tiles[i : i + _COLUMNS], axis=1) for i in range(0, len(tiles), _COLUMNS)]
+    return np.concatenate(rows, axis=0)
+
+
+def _tile(sample: dict[str, tf.Tensor]) -> np.ndarray:
+    image, faces = decode(sample["encoded"]).numpy(), sample["faces"].numpy()
+    height, width = _TILE[0] - 8, _TILE[1] - 8
+    scale = min(height / image.shape[0], width / image.shape[1])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    drawn = draw_boxes(small, faces * scale, np.ones(len(faces)), labels=False)
+    # `draw_boxes` enlarges small pictures for legibility; a tile has its own size.
+    drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
+    tile = np.full((*_TILE, 3), 255, np.uint8)
+    top, left = (_TILE[0] - size[1]) // 2, (_TILE[1] - size[0]) // 2
+    tile[top : top + size[1], left : left + size[0]] = drawn
+    return tile

@@ -1,0 +1,1 @@
+"""Pixels: files to pixels, headers, the official resize, drawing."""

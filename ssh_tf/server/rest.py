@@ -1,0 +1,204 @@
+"""The REST side: TensorFlow Serving's paths and answers, and the page to try the model."""
+
+import asyncio
+import base64
+import hashlib
+import html
+import importlib.resources
+import re
+import time
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from ssh_tf.server import codec, messages
+from ssh_tf.server.errors import ServingError, invalid
+from ssh_tf.server.limits import Limits
+from ssh_tf.server.metrics import PATH, Metrics
+from ssh_tf.server.runner import Runner
+from ssh_tf.server.versions import Versions
+
+_WHICH = r"/v1/models/([^/:]+)(?:/versions/(\d{1,18})|/labels/([^/:]+))?"
+_PREDICT = re.compile(_WHICH + ":predict")
+_STATUS = re.compile(_WHICH + "(/metadata)?")
+
+
+def rest_app(versions: Versions, runner: Runner, metrics: Metrics, limits: Limits) -> Starlette:
+    """Returns the ASGI application of the REST port."""
+    rest = _Rest(versions, runner, metrics, limits)
+    page, policy = _page(versions.name)
+
+    async def show_page(request: Request) -> Response:
+        return HTMLResponse(page, headers={"content-security-policy": policy, **_PAGE_HEADERS})
+
+    async def show_metrics(request: Request) -> Response:
+        return PlainTextResponse(metrics.text())
+
+    return Starlette(
+        routes=[
+            Route("/", show_page),
+            Route(PATH, show_metrics),
+            Route("/v1/{path:path}", rest.get, methods=["GET"]),
+            Route("/v1/{path:path}", rest.post, methods=["POST"]),
+        ],
+        exception_handlers={
+            ServingError: _answer,
+            HTTPException: _answer_http,
+            Exception: _answer_bug,
+        },
+    )
+
+
+class _Rest:
+    def __init__(
+        self, versions: Versions, runner: Runner, metrics: Metrics, limits: Limits
+    ) -> None:
+        self._versions, self._runner = versions, runner
+        self._metrics, self._limits = metrics, limits
+
+    async def get(self, request: Request) -> Response:
+        """Status or metadata."""
+        match = _match(_STATUS, request)
+        name, version, label, metadata = match.groups()
+        number = None if version is None else int(version)
+        if metadata:
+            model = self._versions.get(name, number, label or "")
+            return _json(messages.metadata_json(name, model))
+        if label:
+            self._versions.get(name, label=label)
+        return _json(messages.status_json(self._versions.status(name, number)))
+
+    async def post(self, request: Request) -> Response:
+        """A prediction: received here, computed in a worker."""
+        match = _match(_PREDICT, request)
+        body = await self._receive(request)
+        started, code = time.monotonic(), "INTERNAL"
+        encoding = request.headers.get("content-encoding", "").strip().lower()
+        try:
+            future = self._runner.submit(lambda: self._predict(match, body, encoding))
+            # A request that is still queued when its time is over is cancelled.
+            answer = await asyncio.wait_for(
+                asyncio.wrap_future(future), self._limits.request_seconds
+            )
+            code = "OK"
+            return _json(answer)
+        except asyncio.TimeoutError as error:
+            code = "DEADLINE_EXCEEDED"
+            message = f"No answer within {self._limits.request_seconds:g} s"
+            raise ServingError(code, message) from error
+        except asyncio.CancelledError as error:
+            code = "UNAVAILABLE"
+            raise ServingError(code, "The server is stopping.") from error
+        except ServingError as error:
+            code = error.code
+            raise
+        finally:
+            self._metrics.record("REST", code, time.monotonic() - started)
+
+    def _predict(self, match: re.Match[str], body: bytes, encoding: str) -> bytes:
+        name, version, label = match.groups()
+        number = None if version is None else int(version)
+        model = self._versions.get(name, number, label or "")
+        request = codec.parse(codec.unpack(body, encoding, self._limits.max_body_bytes))
+        signature = request.get("signature_name", "")
+        inputs = codec.inputs_of(request, model.signature(signature).inputs)
+        return codec.encode(model.predict(signature, inputs), rows="instances" in request)
+
+    async def _receive(self, request: Request) -> bytes:
+        """Reads the body within its limits of size and time.
+
+        The rest of a body that is too large is read and dropped: a client that is still sending
+        would not see the answer.
+        """
+        limit = self._limits.max_body_bytes
+        parts: list[bytes] = []
+        size = 0
+
+        async def read() -> None:
+            nonlocal size
+            async for part in request.stream():
+                size += len(part)
+                if size <= limit:
+                    parts.append(part)
+                else:
+                    parts.clear()
+
+        try:
+            await asyncio.wait_for(read(), self._limits.receive_seconds)
+        except asyncio.TimeoutError as error:
+            if size <= limit:
+                message = f"The body was not whole within {self._limits.receive_seconds:g} s"
+                raise ServingError("DEADLINE_EXCEEDED", message, http_status=408) from error
+        except ClientDisconnect as error:
+            raise ServingError("CANCELLED", "The client went away.") from error
+        if size > limit:
+            raise codec.too_large(limit)
+        return b"".join(parts)
+
+
+def _match(pattern: re.Pattern[str], request: Request) -> re.Match[str]:
+    path = request.url.path
+    if match := pattern.fullmatch(path):
+        return match
+    raise invalid(f"Malformed request: {request.method} {path}")
+
+
+def _json(body: bytes | str) -> Response:
+    return Response(body, media_type="application/json")
+
+
+def _error(status: int, message: str) -> Response:
+    # What is left of a request that failed half-way must not be taken for the next one.
+    headers = {"connection": "close"} if status in (408, 413) else None
+    return JSONResponse({"error": message}, status, headers)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    if not isinstance(error, ServingError):  # Starlette calls it for no other.
+        raise error
+    return _error(error.http_status, error.message)
+
+
+async def _answer_http(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):  # Starlette calls it for no other.
+        raise error
+    return _error(error.status_code, f"{error.detail}: {request.method} {request.url.path}")
+
+
+async def _answer_bug(request: Request, error: Exception) -> Response:
+    return _error(500, "Internal error of the server; its log has the details")
+
+
+_PAGE_HEADERS = {
+    "cache-control": "no-store",
+    "permissions-policy": "camera=(self)",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+def _page(model: str) -> tuple[str, str]:
+    """Returns the page and a policy that runs its own script and style and nothing else."""
+    resource = importlib.resources.files("ssh_tf.server") / "page.html"
+    page = resource.read_text(encoding="utf-8").replace("{{model}}", html.escape(model))
+
+    def digest(tag: str) -> str:
+        (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        hashed = hashlib.sha256(content.encode()).digest()
+        return f"'sha256-{base64.b64encode(hashed).decode()}'"
+
+    policy: dict[str, Any] = {
+        "default-src": "'none'",
+        "script-src": digest("script"),
+        "style-src": digest("style"),
+        "img-src": "blob: data:",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    return page, "; ".join(f"{key} {value}" for key, value in policy.items())
