@@ -14,7 +14,7 @@ import urllib3
 
 from ssh_tf import signature
 from ssh_tf.errors import UserError
-from ssh_tf.imaging.header import image_size
+from ssh_tf.imaging.header import stored_size
 
 _RETRIES = 3
 _BACKOFF_SECONDS = 0.2
@@ -249,7 +249,7 @@ def _faces(images: Sequence[bytes], outputs: Any, server: str) -> list[Faces]:
         raise ClientError(f"{server} gave {rows} results for {len(images)} images.")
     found = []
     for i, (image, count) in enumerate(zip(images, counts, strict=True)):
-        size = image_size(image)
+        size = stored_size(image)
         if size is None and count:
             raise ClientError(f"{server} found faces in an image whose header can't be read.")
         height, width = size or (0, 0)
