@@ -140,9 +140,9 @@ def refuse_duplicates(images: Iterable[AnnotatedImage], source: object) -> None:
     for image in images:
         first = seen.setdefault(unicodedata.normalize("NFC", image.name), image.name)
         if first is not image.name:
-            how = "twice" if first == image.name else f"beside {ascii(first)}, which looks the same"
+            how = "twice" if first == image.name else f"beside {first!a}, which looks the same"
             raise UserError(
-                f"{source}: the image {ascii(image.name)} is there {how}. Expected each image once."
+                f"{source}: the image {image.name!a} is there {how}. Expected each image once."
             )
 
 

@@ -6,7 +6,7 @@ Must not import TensorFlow.
 import functools
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,6 +29,7 @@ from ssh_tf.files import existing_file, existing_folder
 from ssh_tf.imaging.header import orientation, stored_size, turned_size
 
 BoxesOn = Literal["upright", "stored"]
+Kind = Literal["wider", "csv", "coco", "voc", "yolo"]
 
 # Images and faces of WIDER FACE's own splits.
 OFFICIAL_COUNTS = {"train": (12_880, 159_424), "val": (3_226, 39_708)}
@@ -100,8 +101,7 @@ def open_wider(root: Path, split: str) -> Source:
     elif not layout.images_dir.is_dir() or not any(layout.images_dir.iterdir()):
         find_split(root, split)  # says what is missing
     for file, content in _annotation_files(root, split):
-        read = read_mat_annotations if file.suffix == ".mat" else parse_annotations
-        entries = _checked(read(content, file), file)
+        entries = _checked(_read_wider(content, file), file)
         return Source(f"wider_{split}", split, file, _sha256(content), entries, images)
     raise UserError(
         f"{layout.annotations} does not exist, nor wider_face_{split}.mat beside it or in "
@@ -113,18 +113,20 @@ def open_annotations(
     path: Path,
     images: Path | None = None,
     *,
+    kind: Kind | None = None,
     split: str = "train",
     label: str | None = None,
     boxes_on: BoxesOn = "upright",
 ) -> Source:
-    """Opens annotations in any of the formats; the path tells which.
-
-    A file is CSV (`.csv`), COCO (`.json`), or WIDER's as text (`.txt`) or MATLAB file (`.mat`); a
-    folder holds Pascal VOC's XML files or YOLO's label files.
+    """Opens annotations in any of the formats (`ssh_tf.data.readers`).
 
     Args:
-        path: The file or folder.
-        images: Folder of the images. YOLO needs it, as its boxes are fractions of them.
+        path: A CSV (`.csv`) or COCO (`.json`) file, WIDER's as text (`.txt`) or MATLAB file
+            (`.mat`), or a folder of Pascal VOC's XML files or of YOLO's label files, or one that
+            holds these as `Annotations` or `labels`.
+        images: Folder that the images' names are relative to; by default that of the annotations.
+            YOLO needs it, as its boxes are fractions of the images.
+        kind: The format; by default the path tells it.
         split: What the set is used as.
         label: The class that is the face, of COCO, VOC and YOLO; by default `face`.
         boxes_on: See `Source`; of no meaning for WIDER's formats.
@@ -135,113 +137,34 @@ def open_annotations(
     Raises:
         UserError: If it can't be read or has none of these formats.
     """
-    if path.is_dir():
-        is_voc = any(any((path / inner).rglob("*.xml")) for inner in ("Annotations", "."))
-        if is_voc:
-            return open_voc(path, images, split, label=label, boxes_on=boxes_on)
-        if images is None:
-            raise UserError(
-                f"{path} is a folder of YOLO's labels, which are fractions of the images. Name the "
-                "folder of the images, too."
-            )
-        return open_yolo(path, images, split, label=label, boxes_on=boxes_on)
-    existing_file(path, "a file of boxes (.csv, .json, .txt, .mat), or a folder of them")
-    folder = path.parent if images is None else images
-    if path.suffix.lower() == ".csv":
-        return open_csv(path, folder, split, boxes_on=boxes_on)
-    if path.suffix.lower() == ".json":
-        return open_coco(path, folder, split, label=label, boxes_on=boxes_on)
-    content = _read(path)
-    read = read_mat_annotations if path.suffix.lower() == ".mat" else parse_annotations
-    return _source(path, split, _sha256(content), read(content, path), folder, None)
-
-
-def open_csv(
-    file: Path, images: Path, split: str = "train", *, boxes_on: BoxesOn = "upright"
-) -> Source:
-    """Opens a CSV file of boxes (`readers.csv`) and the folder of its images.
-
-    Args:
-        file: The CSV file.
-        images: The folder that its names are relative to.
-        split: What the set is used as.
-        boxes_on: See `Source`.
-    """
-    content = _read(existing_file(file, "a CSV file of boxes"))
-    return _source(file, split, _sha256(content), read_csv(content, file), images, boxes_on)
-
-
-def open_coco(
-    file: Path,
-    images: Path,
-    split: str = "train",
-    *,
-    label: str | None = None,
-    boxes_on: BoxesOn = "upright",
-) -> Source:
-    """Opens a COCO file (`readers.coco`) and the folder of its images.
-
-    Args:
-        file: The JSON file.
-        images: The folder that its names are relative to.
-        split: What the set is used as.
-        label: The category that is the face, see `readers.classes`.
-        boxes_on: See `Source`.
-    """
-    content = _read(existing_file(file, "a COCO file (.json)"))
-    entries = read_coco(content, file, label=label)
-    return _source(file, split, _sha256(content), entries, images, boxes_on)
-
-
-def open_voc(
-    folder: Path,
-    images: Path | None,
-    split: str = "train",
-    *,
-    label: str | None = None,
-    boxes_on: BoxesOn = "upright",
-) -> Source:
-    """Opens a folder of Pascal VOC's XML files (`readers.voc`) and the folder of their images.
-
-    Args:
-        folder: Of the XML files, or the one that holds them as `Annotations`.
-        images: Images have the paths in it that their XML files have in `folder`. None: unknown.
-        split: What the set is used as.
-        label: The class that is the face, see `readers.classes`.
-        boxes_on: See `Source`.
-    """
-    labels, files = _label_files(folder, "Annotations", ".xml")
-    names = None if images is None else _images_by_stem(images)
-    digest = hashlib.sha256()
-    entries = read_voc(_contents(labels, files, digest), labels, images=names, label=label)
-    return _source(folder, split, digest.hexdigest(), entries, images or folder, boxes_on)
-
-
-def open_yolo(
-    folder: Path,
-    images: Path,
-    split: str = "train",
-    *,
-    label: str | None = None,
-    boxes_on: BoxesOn = "upright",
-) -> Source:
-    """Opens a folder of YOLO's label files (`readers.yolo`) and the folder of their images.
-
-    Args:
-        folder: Of the label files, or the one that holds them as `labels`.
-        images: Images have the paths in it that their label files have in `folder`. Those without
-            a label file have no face.
-        split: What the set is used as.
-        label: The class that is the face, see `readers.classes`.
-        boxes_on: See `Source`.
-    """
-    labels, files = _label_files(folder, "labels", ".txt")
+    kind = kind or _kind(path)
+    folder = path.parent if images is None else existing_folder(images, "the images")
+    if kind == "wider":
+        return _open_file(path, _read_wider, folder, split, None)
+    if kind == "csv":
+        return _open_file(path, read_csv, folder, split, boxes_on)
+    if kind == "coco":
+        read = functools.partial(read_coco, label=label)
+        return _open_file(path, read, folder, split, boxes_on)
+    if kind == "voc":
+        names = None if images is None else _images_by_stem(images)
+        return _open_folder(
+            path,
+            functools.partial(read_voc, images=names, label=label),
+            ("Annotations", ".xml"),
+            *(folder, split, boxes_on),
+        )
+    if images is None:
+        raise UserError(
+            f"{path}: YOLO's boxes are fractions of the images. Name the images' folder, too."
+        )
     size = functools.partial(annotated_size, FolderImages(images), boxes_on)
-    digest = hashlib.sha256()
-    contents = _contents(labels, [name for name in files if name != CLASSES], digest)
-    names = _images_by_stem(images)
-    entries = read_yolo(contents, labels, images=names, size=size, label=label)
-    return _source(folder, split, digest.hexdigest(), entries, images, boxes_on)
+    return _open_folder(
+        path,
+        functools.partial(read_yolo, images=_images_by_stem(images), size=size, label=label),
+        ("labels", ".txt"),
+        *(folder, split, boxes_on),
+    )
 
 
 def annotated_size(images: FolderImages, boxes_on: BoxesOn, name: str) -> tuple[int, int]:
@@ -262,19 +185,57 @@ def missing(source: Source) -> Iterable[str]:
     return (entry.name for entry in source.entries if source.images.size(entry.name) is None)
 
 
-def _source(
+def _kind(path: Path) -> Kind:
+    """Tells the format of annotations by the path."""
+    if path.is_dir():
+        return "voc" if any(name.endswith(".xml") for name in list_files(path)) else "yolo"
+    existing_file(path, "a file of boxes (.csv, .json, .txt, .mat) or a folder of .xml or .txt")
+    kinds: dict[str, Kind] = {".csv": "csv", ".json": "coco"}
+    return kinds.get(path.suffix.lower(), "wider")
+
+
+def _read_wider(content: bytes, file: Path) -> list[AnnotatedImage]:
+    read = read_mat_annotations if file.suffix.lower() == ".mat" else parse_annotations
+    return read(content, file)
+
+
+def _open_file(
     path: Path,
-    split: str,
-    sha256: str,
-    entries: list[AnnotatedImage],
+    read: Callable[[bytes, Path], list[AnnotatedImage]],
     images: Path,
+    split: str,
     boxes_on: BoxesOn | None,
 ) -> Source:
-    existing_folder(images, f"the images that {path} names")
-    # Shards are named after the data; what is no letter is no part of a file's name anywhere.
-    name = re.sub(r"[^\w-]+", "_", path.resolve().stem).strip("_") or "faces"
-    checked = _checked(entries, path)
-    return Source(name, split, path, sha256, checked, FolderImages(images), boxes_on)
+    content = _read(existing_file(path, "a file of boxes"))
+    entries = _checked(read(content, path), path)
+    images_of = FolderImages(images)
+    return Source(_set_name(path), split, path, _sha256(content), entries, images_of, boxes_on)
+
+
+def _open_folder(
+    path: Path,
+    read: Callable[[Iterator[tuple[Path, bytes]], Path], list[AnnotatedImage]],
+    form: tuple[str, str],
+    images: Path,
+    split: str,
+    boxes_on: BoxesOn,
+) -> Source:
+    """Opens a folder of label files; `form` is the usual inner folder and the files' suffix."""
+    inner, suffix = form
+    existing_folder(path, f"*{suffix} files, one for each image")
+    labels = path / inner if (path / inner).is_dir() else path
+    files = [name for name in list_files(labels) if name.endswith(suffix) and name != CLASSES]
+    if not files:
+        raise UserError(f"{labels} holds no *{suffix} file. Expected one for each image.")
+    digest = hashlib.sha256()
+    entries = _checked(read(_contents(labels, files, digest), labels), path)
+    name, images_of = _set_name(path), FolderImages(images)
+    return Source(name, split, path, digest.hexdigest(), entries, images_of, boxes_on)
+
+
+def _set_name(path: Path) -> str:
+    """Returns what shards are called: as the annotations are, without odd characters."""
+    return re.sub(r"[^\w-]+", "_", path.resolve().stem).strip("_") or "faces"
 
 
 def _checked(entries: list[AnnotatedImage], path: Path) -> list[AnnotatedImage]:
@@ -296,17 +257,9 @@ def _read(path: Path) -> bytes:
         raise UserError(f"{path} can't be read ({error.strerror}).") from error
 
 
-def _label_files(folder: Path, inner: str, suffix: str) -> tuple[Path, list[str]]:
-    """Returns the folder of the label files and their names in it, sorted."""
-    existing_folder(folder, f"*{suffix} files, one for each image")
-    labels = folder / inner if (folder / inner).is_dir() else folder
-    files = [name for name in list_files(labels) if name.endswith(suffix)]
-    if not files:
-        raise UserError(f"{labels} holds no *{suffix} file. Expected one for each image.")
-    return labels, files
-
-
-def _contents(folder: Path, files: list[str], digest: "hashlib._Hash") -> Iterator[tuple[Path, bytes]]:
+def _contents(
+    folder: Path, files: list[str], digest: "hashlib._Hash"
+) -> Iterator[tuple[Path, bytes]]:
     """Yields path and content of each file, and notes both in `digest`."""
     for name in files:
         content = _read(folder / name)
@@ -316,7 +269,6 @@ def _contents(folder: Path, files: list[str], digest: "hashlib._Hash") -> Iterat
 
 def _images_by_stem(folder: Path) -> dict[str, str]:
     """Returns path without suffix to path, of the images in a folder."""
-    existing_folder(folder, "the images")
     found: dict[str, str] = {}
     for name in list_files(folder):
         stem, _, suffix = name.rpartition(".")

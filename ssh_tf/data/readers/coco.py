@@ -98,7 +98,9 @@ def _name(category: Item) -> str:
 def _box(value: object, where: str) -> list[float]:
     if isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)):
         return [float(number) for number in value]
-    raise UserError(f"{where}: expected `bbox` [x, y, width, height] in px, received {value!r:.80}.")
+    raise UserError(
+        f"{where}: expected `bbox` [x, y, width, height] in px, received {value!r:.80}."
+    )
 
 
 def _is_number(value: object) -> bool:

@@ -19,17 +19,57 @@ _DIFFICULT = ATTRIBUTES.index("invalid")
 
 @dataclass
 class _Object:
+    """An object of a file: its line, and texts by tag."""
+
     line: int
     values: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass
 class _Document:
-    """What one file says: texts by tag, and those of each object."""
+    """What one file says.
 
-    path: Path
-    values: dict[str, str] = field(default_factory=dict)
-    objects: list[_Object] = field(default_factory=list)
+    Attributes:
+        path: The file.
+        values: Texts by tag, of the image.
+        objects: What is in it.
+    """
+
+    def __init__(self, content: bytes, path: Path) -> None:
+        self.path, self.values, self.objects = path, dict[str, str](), list[_Object]()
+        self._tags, self._text = list[str](), list[str]()
+        self._parser = expat.ParserCreate()
+        self._parser.StartElementHandler, self._parser.EndElementHandler = self._start, self._end
+        self._parser.CharacterDataHandler = self._text.append
+        # Entities can grow without bounds or name other files; no annotation needs them.
+        self._parser.StartDoctypeDeclHandler = self._parser.EntityDeclHandler = self._refuse
+        try:
+            self._parser.Parse(content, True)
+        except (expat.ExpatError, ValueError, LookupError) as error:
+            line = self._parser.ErrorLineNumber
+            raise UserError(f"{path}:{line}: not an XML file ({error}). Fix it.") from error
+        if not self.values and not self.objects:
+            raise UserError(f"{path}: expected <annotation> with <object>s, as Pascal VOC has it.")
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        del attributes
+        self._tags.append(tag)
+        self._text.clear()
+        if tuple(self._tags) == _OBJECT:
+            self.objects.append(_Object(self._parser.CurrentLineNumber))
+
+    def _end(self, tag: str) -> None:
+        self._tags.pop()
+        parents, text = tuple(self._tags), "".join(self._text).strip()
+        # Parts of an object, as the head of a person, have boxes of their own, one level down.
+        if parents in (_OBJECT, (*_OBJECT, "bndbox")):
+            self.objects[-1].values[tag] = text
+        elif parents in (("annotation",), ("annotation", "size")):
+            self.values[tag] = text
+        self._text.clear()
+
+    def _refuse(self, *declaration: object) -> None:
+        line = self._parser.CurrentLineNumber
+        raise UserError(f"{self.path}:{line}: document types and entities are refused. Remove it.")
 
 
 def read_voc(
@@ -63,7 +103,7 @@ def read_voc(
     References:
         The PASCAL Visual Object Classes Challenge 2012 Development Kit, section 7 (file format).
     """
-    documents = [_parse(content, path) for path, content in files]
+    documents = [_Document(content, path) for path, content in files]
     every = [found for document in documents for found in document.objects]
     chosen = face_class({found.values.get("name", "") for found in every}, label, folder)
     boxes = [
@@ -81,46 +121,6 @@ def read_voc(
         _entry(document, faces, first, folder, images)
         for document, faces in zip(documents, boxes, strict=True)
     ]
-
-
-def _parse(content: bytes, path: Path) -> _Document:
-    document, tags, text = _Document(path), list[str](), list[str]()
-    parser = expat.ParserCreate()
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        del attributes
-        tags.append(tag)
-        text.clear()
-        if tuple(tags) == _OBJECT:
-            document.objects.append(_Object(parser.CurrentLineNumber))
-
-    def end(tag: str) -> None:
-        # Parts of an object (a head of a person) have boxes of their own: one level further down.
-        parents, value = tuple(tags[:-1]), "".join(text).strip()
-        if parents in (_OBJECT, (*_OBJECT, "bndbox")):
-            document.objects[-1].values[tag] = value
-        elif parents in (("annotation",), ("annotation", "size")):
-            document.values[tag] = value
-        tags.pop()
-        text.clear()
-
-    def refuse(*declaration: object) -> None:
-        # Entities can grow without bounds or name other files; no annotation needs them.
-        raise UserError(
-            f"{path}:{parser.CurrentLineNumber}: expected no document type or entities. Remove them."
-        )
-
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler = text.append
-    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
-    try:
-        parser.Parse(content, True)
-    except (expat.ExpatError, ValueError, LookupError) as error:
-        line = parser.ErrorLineNumber
-        raise UserError(f"{path}:{line}: not an XML file ({error}). Fix it.") from error
-    if not document.values and not document.objects:
-        raise UserError(f"{path}: expected <annotation> with <object>s, as Pascal VOC has it.")
-    return document
 
 
 def _corners(found: _Object, path: Path) -> list[float]:
@@ -169,7 +169,9 @@ def _image_name(document: _Document, folder: Path, images: Mapping[str, str] | N
     if key in images:
         return images[key]
     if not stated.name:
-        raise UserError(f"{document.path}: there is no image {key}.*, and no <filename> says which.")
+        raise UserError(
+            f"{document.path}: there is no image {key}.*, and no <filename> says which."
+        )
     beside = PurePosixPath(key).with_name(stated.name)
     return check_name(str(beside), str(document.path))
 

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -96,16 +97,29 @@ def _yaml_names(file: Path) -> dict[str, str]:
     try:
         if file.stat().st_size > _MOST_YAML_BYTES:
             raise UserError(f"{file} is too long for YOLO's settings. Expected {expected}.")
-        names = yaml.safe_load(file.read_bytes())["names"]
+        names = _load_yaml(file.read_bytes())["names"]
         pairs = enumerate(names) if isinstance(names, list) else names.items()
         named = {str(number): name for number, name in pairs}
-    # What is missing or of another type, and brackets in brackets, thousands deep.
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+    except (
+        yaml.YAMLError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        RecursionError,
+    ) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{file}: expected {expected} ({reason}).") from error
     if not all(isinstance(name, str) for name in named.values()):
         raise UserError(f"{file}: expected {expected}; one of them is not text.")
     return named
+
+
+def _load_yaml(content: bytes) -> Any:
+    try:
+        return yaml.safe_load(content)
+    except RecursionError as error:  # brackets in brackets, thousands deep
+        raise ValueError("nested too deeply") from error
 
 
 def _parse(content: bytes, path: Path, names: Mapping[str, str]) -> _Rows:
