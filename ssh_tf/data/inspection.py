@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from ssh_tf.config import M1, M2, M3
 from ssh_tf.data.annotations import ATTRIBUTES
-from ssh_tf.data.records import parse_example, read_manifest
+from ssh_tf.data.manifest import read_manifest
+from ssh_tf.data.records import parse_example
 from ssh_tf.data.statistics import Contents, best_anchor_iou, read_contents
 from ssh_tf.files import atomic_path, output_folder
 from ssh_tf.imaging.draw import draw_boxes, save_picture

@@ -185,6 +185,14 @@ def missing(source: Source) -> Iterable[str]:
     return (entry.name for entry in source.entries if source.images.size(entry.name) is None)
 
 
+def describe_missing(source: Source, name: str) -> str:
+    """Says that an image is not there, and what is there that looks like it."""
+    path = source.images.describe(name)
+    alike = source.images.similar(name)
+    hint = f" There is {alike!a}, which differs in its bytes." if alike else ""
+    return f"{path} does not exist. Expected an image that {source.annotations} names.{hint}"
+
+
 def _kind(path: Path) -> Kind:
     """Tells the format of annotations by the path."""
     if path.is_dir():

@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from ssh_tf import signature
-from ssh_tf.data.records import parse_example, read_manifest, shard_name, to_example
+from ssh_tf.data.manifest import read_manifest, shard_name
+from ssh_tf.data.records import parse_example, to_example
 from ssh_tf.errors import UserError
 from tests.small import encode, picture
 
