@@ -287,11 +287,24 @@ _Loader.add_implicit_resolver(
 )
 
 
+def shipped(path: str | Path) -> Path:
+    """Returns the package's own file for `configs/NAME.yaml` where there is no such file.
+
+    A checkout has `configs/` beside the package, an installed package has it inside.
+    """
+    path, package = Path(path), Path(__file__).parent
+    if path.parts[:1] == ("configs",) and not path.exists():
+        found = [root / path for root in (package, package.parent) if (root / path).is_file()]
+        return found[0] if found else path
+    return path
+
+
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Reads a YAML file of settings and applies overrides.
 
     Args:
-        path: The file. Keys left out have the defaults above.
+        path: The file, or `configs/NAME.yaml` for the package's own. Keys that it does not name
+            have the defaults above.
         overrides: `a.b=c` each; `c` is read as YAML, so `[1, 2]`, `true` and `1e-4` work.
 
     Returns:
@@ -300,7 +313,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     Raises:
         UserError: For a missing or malformed file, an unknown key or a value of the wrong type.
     """
-    file = existing_file(path, "a YAML file of settings, like those in configs/")
+    file = existing_file(shipped(path), "a YAML file of settings, like those in configs/")
     try:
         data = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
