@@ -89,7 +89,8 @@ class Parts:
     """
 
     def __init__(self, config: ModelConfig, means: Sequence[float]) -> None:
-        self.preprocess = Preprocess(means, name="preprocess")
+        # In mixed precision, too, so that means and pixels are not rounded before they differ.
+        self.preprocess = Preprocess(means, name="preprocess", dtype="float32")
         self.backbone = make_backbone(config)
         self.fusion = Fusion(config.fuse_channels, upsample=config.fusion)
         self.modules = [DetectionModule(each, context=config.context) for each in config.modules]

@@ -312,5 +312,5 @@ def test_imagenet_weights_fill_the_trunk(monkeypatch: pytest.MonkeyPatch):
 
 def test_failing_download_stops_the_run(monkeypatch: pytest.MonkeyPatch):
     replace_imagenet(monkeypatch, Exception("URL fetch failure: no route to host"))
-    with pytest.raises(UserError, match="no route to host.*model.weights to a downloaded file"):
+    with pytest.raises(UserError, match=r"no route to host.*model.weights to a downloaded file"):
         build_network(ModelConfig(), seed=7)

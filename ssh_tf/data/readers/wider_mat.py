@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from ssh_tf.data.wider import ATTRIBUTES, WiderImage
+from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage, check_name
 from ssh_tf.errors import UserError
 
 
@@ -41,7 +41,7 @@ def read_cells(content: bytes, file: Path, variable: str) -> list[list[np.ndarra
     ]
 
 
-def read_mat_annotations(content: bytes, file: Path) -> list[WiderImage]:
+def read_mat_annotations(content: bytes, file: Path) -> list[AnnotatedImage]:
     """Reads `wider_face_train.mat` or `wider_face_val.mat`.
 
     Args:
@@ -62,7 +62,7 @@ def read_mat_annotations(content: bytes, file: Path) -> list[WiderImage]:
     try:
         for number, event in enumerate(events):
             for i, stem in enumerate(stems[number]):
-                name = f"{event.item()}/{stem.item()}.jpg"
+                name = check_name(f"{event.item()}/{stem.item()}.jpg", str(file))
                 table = np.asarray(boxes[number][i], np.float32).reshape(-1, 4)
                 columns = [np.asarray(label[number][i], np.int64).ravel() for label in labels]
                 images.append(_image(name, table, np.stack(columns, axis=-1)))
@@ -74,7 +74,7 @@ def read_mat_annotations(content: bytes, file: Path) -> list[WiderImage]:
     return images
 
 
-def _image(name: str, boxes: np.ndarray, attributes: np.ndarray) -> WiderImage:
+def _image(name: str, boxes: np.ndarray, attributes: np.ndarray) -> AnnotatedImage:
     if len(boxes) != len(attributes):
         raise ValueError(f"{name} has {len(boxes)} boxes and {len(attributes)} attributes")
-    return WiderImage(name, boxes, attributes)
+    return AnnotatedImage(name, boxes, attributes)
