@@ -58,6 +58,16 @@ class ModelConfig(Settings):
 
     modules: tuple[ModuleConfig, ...] = Field(default=(M1, M2, M3), min_length=1)
     """Detection modules, finest first."""
+    backbone: Literal["vgg16", "mobilenet"] = "vgg16"
+    """Trunk: VGG-16 (official), or MobileNet v1 for machines without a GPU (ours)."""
+    width: float = Field(default=0.25, gt=0, le=1)
+    """Multiplier of MobileNet's filters (arXiv:1704.04861, 3.3); VGG-16 has none."""
+    activation: Literal["relu6", "leaky_relu"] = "relu6"
+    """MobileNet's: `relu6` as in Keras' weights; `leaky_relu` (slope 0.1) as in the weights that
+    RetinaFace's MobileNet-0.25 starts from. They belong to the weights: exchanged, nothing of
+    ImageNet is left. The detection modules have ReLU in either case."""
+    fuse_channels: int = Field(default=128, gt=0)
+    """Width of the 1x1 reductions and of the fused map (`conv4_128`, `conv5_128`)."""
     fusion: bool = True
     """Whether the stride-8 module also sees upsampled conv5_3 (paper 3.1; ablation in 4.5)."""
     context: bool = True
