@@ -137,9 +137,7 @@ def _source(arguments: argparse.Namespace) -> "Source":
     formats: tuple[Kind, ...] = ("csv", "coco", "voc", "yolo")
     named = [kind for kind in formats if getattr(arguments, kind) is not None]
     if len(named) + (arguments.wider_root is not None) != 1:
-        raise UserError(
-            "Expected one of --wider_root, --csv, --coco, --voc and --yolo, not several."
-        )
+        raise UserError("Name --wider_root, or else --csv, --coco, --voc or --yolo with --images.")
     if not named:
         return open_wider(arguments.wider_root, arguments.split)
     (kind,) = named

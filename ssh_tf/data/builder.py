@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +24,7 @@ from ssh_tf.data.checks import FULL_CHECKS, Checked, Checks, check_image
 from ssh_tf.data.manifest import ShardEntry, file_sha256, read_manifest, shard_name
 from ssh_tf.data.sources import Source, describe_missing, missing
 from ssh_tf.data.unfinished import BuiltShard, Plan, Skipped, Unfinished, is_whole
-from ssh_tf.errors import UserError, explain
+from ssh_tf.errors import UserError, error_code, explain
 from ssh_tf.files import atomic_path, folder_lock, output_folder, write_text
 from ssh_tf.progress import Progress, Tick, silent
 
@@ -84,13 +85,15 @@ def build_records(
     folder = output_folder(out)
     with folder_lock(folder, "data set"):
         work = _divide(source, shards, seed)
-        plan = _plan(source, work, seed, checks)
+        plan = _plan(source, len(work), seed, checks)
+        # Not part of the plan: a build goes on when a broken image has been replaced.
+        inputs = {"inputs_sha256": _sha256("".join(shard.inputs for shard in work).encode())}
         notes = Unfinished(folder, plan)
-        manifest = _done(folder, plan)
+        manifest = _done(folder, plan | inputs)
         if manifest is None:
             notes.begin()
             built = _build(source, folder, work, notes, checks, workers, progress)
-            manifest = _manifest(source, built, plan)
+            manifest = _manifest(source, built, plan | inputs)
             write_text(folder / signature.MANIFEST, json.dumps(manifest, indent=1) + "\n")
         notes.end()
     return manifest
@@ -118,19 +121,21 @@ def _inputs_sha256(source: Source, images: list[AnnotatedImage]) -> str:
     return digest.hexdigest()
 
 
-def _plan(source: Source, work: list[_Work], seed: int, checks: Checks) -> dict[str, Any]:
-    """Returns all that decides what is written; it becomes part of the manifest."""
-    inputs = "".join(shard.inputs for shard in work)
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _plan(source: Source, shards: int, seed: int, checks: Checks) -> dict[str, Any]:
+    """Returns what decides the bytes that are written, but for the images."""
     return {
         "name": source.name,
         "split": source.split,
         "boxes_on": source.boxes_on,
-        "shard_count": len(work),
+        "shard_count": shards,
         "seed": seed,
         "verify": checks.verify,
         "on_error": checks.on_error,
         "source_sha256": source.sha256,
-        "inputs_sha256": hashlib.sha256(inputs.encode()).hexdigest(),
     }
 
 
@@ -243,9 +248,10 @@ def _write_shard(path: Path, checked: Iterator[Checked], tick: Tick) -> BuiltSha
         if not size:
             path.unlink()
     except (tf.errors.OpError, OSError) as error:
+        code = error_code(error)
+        cause = OSError(code, os.strerror(code)) if code else error  # without TensorFlow's words
         raise UserError(
-            f"{path} can't be written: {explain(error)} Then run the same command again: whole "
-            "shards are kept."
+            f"{path} can't be written: {explain(cause)} The same command goes on from there."
         ) from error
     stored = [image for image in images if not image.reason]
     return BuiltShard(

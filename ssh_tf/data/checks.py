@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf.config import MAX_PIXELS
-from ssh_tf.data.annotations import AnnotatedImage, loss_reason, training_corners
+from ssh_tf.data.annotations import AnnotatedImage, loss_reason, training_corners, visible_part
 from ssh_tf.data.records import to_example
 from ssh_tf.data.sources import Source
 from ssh_tf.errors import UserError
@@ -99,7 +99,9 @@ def _check(source: Source, verify: Verify, entry: AnnotatedImage) -> Checked:
     _refuse_other_size(entry, drawn_on, path)
     if turn != UPRIGHT:
         _refuse_other_orientation(entry, drawn_on, path)
-    corners, kept = training_corners(entry.boxes, *drawn_on)
+    official = source.boxes_on is None
+    boxes = entry.boxes if official else visible_part(entry.boxes, *drawn_on)
+    corners, kept = training_corners(boxes, *drawn_on)
     if source.boxes_on == "upright":
         corners = _stored(corners, drawn_on, turn)
     example = to_example(

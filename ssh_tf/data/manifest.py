@@ -14,7 +14,7 @@ from ssh_tf.files import existing_folder
 
 _CHUNK = 2**20
 # A file beside the manifest: no folders, and nothing that leads out.
-FileName = Annotated[str, Field(pattern=r"^[^/\\\0]+\.tfrecord$")]
+FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+\.tfrecord$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
