@@ -18,8 +18,8 @@ from ssh_tf import cli
 from ssh_tf.cli import terminal
 from ssh_tf.config import PRESETS, ExportConfig
 from ssh_tf.data.builder import build_records
+from ssh_tf.data.readers.wider import split_layout
 from ssh_tf.data.sources import open_wider
-from ssh_tf.data.wider import split_layout
 from ssh_tf.errors import InterruptedRunError
 from ssh_tf.evaluation.curves import RocCurve
 from ssh_tf.inference.detector import Detector
@@ -291,8 +291,12 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(
     ("error", "code", "says"),
     [
-        (OSError(28, "No space left on device", "a.tmp"), 1, "No space left on device (a.tmp)"),
-        (OSError("odd"), 1, "odd"),
+        (
+            OSError(28, "No space left on device", "a.tmp"),
+            1,
+            "a.tmp: No space left on device. Free some space, or name another folder.",
+        ),
+        (OSError("odd"), 1, "odd."),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
