@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ssh_tf.model.layers import KERAS_MEANS
+from ssh_tf.model.backbones.vgg16 import KERAS_MEANS
 
 Tensor = Any
 
