@@ -21,7 +21,7 @@ import tensorflow as tf
 from ssh_tf import signature
 from ssh_tf.data.annotations import AnnotatedImage
 from ssh_tf.data.checks import FULL_CHECKS, Checked, Checks, check_image
-from ssh_tf.data.manifest import ShardEntry, file_sha256, read_manifest, shard_name
+from ssh_tf.data.manifest import ShardEntry, file_sha256, read_manifest, shard_entries, shard_name
 from ssh_tf.data.sources import Source, describe_missing, missing
 from ssh_tf.data.unfinished import BuiltShard, Plan, Skipped, Unfinished, is_whole
 from ssh_tf.errors import UserError, error_code, explain
@@ -150,8 +150,7 @@ def _done(folder: Path, plan: Plan) -> dict[str, Any] | None:
     with contextlib.suppress(UserError):
         manifest = dict(read_manifest(folder))
         same = {key: manifest.get(key) for key in plan} == plan
-        shards = (ShardEntry.model_validate(shard) for shard in manifest["shards"])
-        if same and all(is_whole(folder, shard) for shard in shards):
+        if same and all(is_whole(folder, shard) for shard in shard_entries(folder, manifest)):
             _LOG.info("%s already holds this data set: nothing is left to do.", folder)
             return manifest
     raise UserError(

@@ -18,27 +18,31 @@ FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+\.tfrecord$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class ShardEntry(BaseModel):
-    """A shard in the manifest."""
+class _ListedShard(BaseModel):
+    """What every reader needs of a shard in the manifest."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
     name: FileName
+    bytes: NonNegativeInt
+
+
+class ShardEntry(_ListedShard):
+    """A shard in the manifest."""
+
     images: NonNegativeInt
     faces: NonNegativeInt
-    bytes: NonNegativeInt
     sha256: Sha256
 
 
 class _Manifest(BaseModel):
-    """What readers rely on; there is more (tfrecords/README.md)."""
+    """What every reader needs of the manifest; there is more (tfrecords/README.md)."""
 
     model_config = ConfigDict(strict=True)
 
-    split: str
     images: NonNegativeInt
     faces: NonNegativeInt
-    shards: list[ShardEntry] = Field(min_length=1)
+    shards: list[_ListedShard]
 
 
 def shard_name(name: str, index: int, count: int) -> str:
@@ -77,26 +81,49 @@ def read_manifest(folder: str | Path) -> Mapping[str, Any]:
     return manifest
 
 
+def shard_entries(folder: str | Path, manifest: Mapping[str, Any]) -> list[ShardEntry]:
+    """Returns all that a manifest says of its shards.
+
+    Args:
+        folder: Of the manifest, for the error.
+        manifest: From `read_manifest`.
+
+    Raises:
+        UserError: If something is missing or of another type.
+    """
+    try:
+        return [ShardEntry.model_validate(shard) for shard in manifest["shards"]]
+    except ValidationError as error:
+        raise _not_a_manifest(Path(folder) / signature.MANIFEST, _reason(error)) from error
+
+
 def _parse(path: Path) -> Mapping[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
         schema = manifest["schema"]
         if schema == signature.RECORDS_SCHEMA:
-            _Manifest.model_validate(manifest)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        reason = f"`{key}`: {first['msg']}"
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {str(error)[:200]}"
-    else:
-        if schema == signature.RECORDS_SCHEMA:
+            checked = _Manifest.model_validate(manifest)
+            if checked.images and not checked.shards:
+                raise ValueError("images, but no shards")
             return dict(manifest)
-        raise UserError(
-            f"{path} has schema {schema!r:.40}; this version reads {signature.RECORDS_SCHEMA}. "
-            "Run `ssh-tf records` again."
-        )
-    raise UserError(f"{path} is not a manifest ({reason}). Run `ssh-tf records` again.")
+    except ValidationError as error:
+        raise _not_a_manifest(path, _reason(error)) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _not_a_manifest(path, str(error)[:200]) from error
+    raise UserError(
+        f"{path} has schema {schema!r:.40}; this version reads {signature.RECORDS_SCHEMA}. "
+        "Run `ssh-tf records` again."
+    )
+
+
+def _reason(error: ValidationError) -> str:
+    first = error.errors()[0]
+    *parents, key = map(str, first["loc"])
+    return f"{key!r} in {'.'.join(parents) or 'it'}: {first['msg']}"
+
+
+def _not_a_manifest(path: Path, reason: str) -> UserError:
+    return UserError(f"{path} is not a manifest ({reason}). Run `ssh-tf records` again.")
 
 
 def file_sha256(path: Path) -> str:

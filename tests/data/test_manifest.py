@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ssh_tf.data.manifest import read_manifest, shard_name
+from ssh_tf.data.manifest import read_manifest, shard_entries, shard_name
 from ssh_tf.errors import UserError
 
 
@@ -46,25 +46,31 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: (f / "manifest.json").write_text("{"), "is not a manifest"),
     (lambda f: (f / "manifest.json").write_bytes(b"\xff\xfe"), "is not a manifest"),
     (lambda f: (f / "manifest.json").write_text("[1]"), "is not a manifest"),
-    (lambda f: (f / "manifest.json").write_text("{}"), "is not a manifest .*schema"),
-    (lambda f: write_manifest(f, split=None), "is not a manifest .*`split`"),
-    (lambda f: write_manifest(f, images="1"), "is not a manifest .*`images`"),
-    (lambda f: write_manifest(f, images=True), "is not a manifest .*`images`"),
-    (lambda f: write_manifest(f, faces=-1), "is not a manifest .*`faces`"),
-    (lambda f: write_manifest(f, shards=[]), "is not a manifest .*`shards`"),
-    (lambda f: write_manifest(f, shards={}), "is not a manifest .*`shards`"),
-    (lambda f: write_manifest(f, shards=["a.tfrecord"]), r"is not a manifest .*`shards\.0`"),
-    (lambda f: write_shard(f, bytes="5"), r"is not a manifest .*`shards\.0\.bytes`"),
-    (lambda f: write_shard(f, sha256="xyz"), r"is not a manifest .*`shards\.0\.sha256`"),
-    (lambda f: write_shard(f, name="../a.tfrecord"), r"is not a manifest .*`shards\.0\.name`"),
-    (lambda f: write_shard(f, name="/a.tfrecord"), r"is not a manifest .*`shards\.0\.name`"),
-    (lambda f: write_shard(f, name="manifest.json"), r"is not a manifest .*`shards\.0\.name`"),
+    (lambda f: (f / "manifest.json").write_text("{}"), r"is not a manifest \('schema'\)"),
+    (lambda f: write_manifest(f, images="1"), "is not a manifest .*'images' in it"),
+    (lambda f: write_manifest(f, images=True), "is not a manifest .*'images' in it"),
+    (lambda f: write_manifest(f, faces=-1), "is not a manifest .*'faces' in it"),
+    (lambda f: write_manifest(f, shards=[]), r"is not a manifest \(images, but no shards"),
+    (lambda f: write_manifest(f, shards={}), "is not a manifest .*'shards' in it"),
+    (lambda f: write_manifest(f, shards=["a.tfrecord"]), r"is not a manifest .*'0' in shards"),
+    (lambda f: write_shard(f, bytes="5"), r"is not a manifest .*'bytes' in shards\.0"),
+    (lambda f: write_shard(f, name="../a.tfrecord"), r"is not a manifest .*'name' in shards\.0"),
+    (lambda f: write_shard(f, name="/a.tfrecord"), r"is not a manifest .*'name' in shards\.0"),
+    (lambda f: write_shard(f, name="manifest.json"), r"is not a manifest .*'name' in shards\.0"),
     (lambda f: (f / "manifest.json").write_text("[" * 100_000), "is not a manifest"),
     (lambda f: write_manifest(f, schema=2), "has schema 2; this version reads 1"),
     (lambda f: (f / "a.tfrecord").unlink(), "a.tfrecord is missing or not 5 bytes long"),
     (lambda f: (f / "a.tfrecord").write_bytes(b"1234"), "is missing or not 5 bytes long"),
     (lambda f: (f / "a.tfrecord").write_bytes(b"123456"), "is missing or not 5 bytes long"),
 ]
+
+
+@pytest.mark.parametrize("changes", [{"sha256": "xyz"}, {"sha256": None}, {"images": -1}])
+def test_what_only_some_readers_need_is_checked_by_them(folder: Path, changes: dict[str, Any]):
+    write_shard(folder, **changes)
+    (key,) = changes
+    with pytest.raises(UserError, match=rf"manifest\.json is not a manifest \('{key}' in it"):
+        shard_entries(folder, read_manifest(folder))
 
 
 @pytest.mark.parametrize(("damage", "says"), BROKEN)
