@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf.config import Config, validate
-from ssh_tf.data.wider import WiderImage, split_layout, write_annotations
+from ssh_tf.data.annotations import AnnotatedImage
+from ssh_tf.data.readers.wider import split_layout, write_annotations
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import build_network
 
@@ -54,7 +55,7 @@ def encode(image: np.ndarray, suffix: str = ".jpg", *options: int) -> bytes:
     return cv2.imencode(suffix, pixels, options)[1].tobytes()
 
 
-def write_wider(root: Path, split: str = "train") -> list[WiderImage]:
+def write_wider(root: Path, split: str = "train") -> list[AnnotatedImage]:
     """Writes a split of four pictures, `WIDER_BOXES`, in WIDER's layout; returns its entries."""
     layout = split_layout(root, split)
     layout.annotations.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,7 @@ def write_wider(root: Path, split: str = "train") -> list[WiderImage]:
         table = np.array(boxes, np.float32).reshape(-1, 4)
         attributes = np.zeros((len(table), 6), np.int64)
         attributes[:, 0] = i % 3  # blur
-        entries.append(WiderImage(name, table, attributes))
+        entries.append(AnnotatedImage(name, table, attributes))
     write_annotations(layout.annotations, entries)
     return entries
 

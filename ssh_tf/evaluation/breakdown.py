@@ -4,6 +4,7 @@ Every number here comes from the matches that the average precision comes from. 
 not import TensorFlow.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -204,7 +205,7 @@ def by_height(
     right = verdicts == FOUND
     heights[right] = face_heights[matches.faces[right]]
     ranges = []
-    for low, high in zip(_HEIGHTS[:-1], _HEIGHTS[1:], strict=True):
+    for low, high in itertools.pairwise(_HEIGHTS):
         inside = (heights >= low) & (heights < high)
         faces = int(np.count_nonzero(counted & (face_heights >= low) & (face_heights < high)))
         judged = np.where(inside, verdicts, IGNORED)

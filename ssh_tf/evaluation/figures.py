@@ -63,6 +63,12 @@ def roc(title: str, curves: Mapping[str, RocCurve], *, own: str) -> Figure:
         own: The method that was evaluated.
     """
     figure, axes = _empty_figure("False positives", "True positive rate", title)
+    # The limits come before the lines: a curve without a false positive has no extent to fit.
+    axes.set_xscale("log")
+    axes.set_xlim(
+        1, max(10.0, *(curve.false_positives.max(initial=0) for curve in curves.values()))
+    )
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     lines = {
         method: _line(axes, curve.false_positives, curve.true_positive_rate, index, method == own)
         for index, (method, curve) in enumerate(curves.items())
@@ -73,10 +79,6 @@ def roc(title: str, curves: Mapping[str, RocCurve], *, own: str) -> Figure:
         for method, curve in curves.items()
     }
     _legend(axes, lines, merits, labels, f"%, at {ROC_LIMIT:,} false positives")
-    most = max((curve.false_positives.max(initial=1) for curve in curves.values()), default=1)
-    axes.set_xscale("log")
-    axes.set_xlim(1, max(10.0, most))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_ylim(0, _TOP)
     return figure
 
@@ -128,7 +130,7 @@ def sheet(title: str, images: Sequence[tuple[ImageResult, np.ndarray]]) -> Figur
 def save(figure: Figure, *paths: Path) -> None:
     """Writes a figure in the formats of the suffixes; the same figure gives the same bytes."""
     for path in paths:
-        metadata = {"CreationDate": None} if path.suffix == ".pdf" else {}
+        metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
         with atomic_path(path) as temporary, warnings.catch_warnings():
             # Names may have letters that the font lacks: boxes stand for them.
             warnings.filterwarnings("ignore", message="Glyph .* missing")

@@ -59,7 +59,7 @@ def ap_section(summary: Summary, lines: Mapping[str, Mapping[str, Curve]]) -> st
     others = dict.fromkeys(method for named in lines.values() for method in named)
     others.pop(summary.name)
     rows = [
-        [printable(method), *(_ap_cell(lines[setting].get(method)) for setting in settings)]
+        [method, *(_ap_cell(lines[setting].get(method)) for setting in settings)]
         for method in (summary.name, *others)
     ]
     notes = "Average precision in percent.\n"
@@ -110,7 +110,7 @@ def _ap_cell(curve: Curve | None) -> str:
 def _roc_table(name: str, own: str, curves: Mapping[str, RocCurve]) -> str:
     methods = [own, *(method for method in curves if method != own)]
     rows = [
-        [printable(m), *(percent(rate_at(curves[m], limit)) for limit in _SHOWN_FALSE_POSITIVES)]
+        [m, *(percent(rate_at(curves[m], limit)) for limit in _SHOWN_FALSE_POSITIVES)]
         for m in methods
     ]
     header = [f"{name}, false positives", *(f"{limit:,}" for limit in _SHOWN_FALSE_POSITIVES)]
@@ -130,8 +130,12 @@ def _heights_section(breakdown: Breakdown) -> str:
 def _thresholds_section(breakdown: Breakdown) -> str:
     points = {"operating point": breakdown.operating_point, "best F1": breakdown.best_threshold}
     rows = [
-        [name, f"{point.score:.4g}", *map(_share, (point.precision, point.recall, point.f1))]
-        + _counts(point)
+        [
+            name,
+            f"{point.score:.4g}",
+            *map(_share, (point.precision, point.recall, point.f1)),
+            *_counts(point),
+        ]
         for name, point in points.items()
     ]
     header = ["threshold", "score", "precision, %", "recall, %", "F1, %", *_COUNTS]
@@ -152,7 +156,7 @@ def _reliability_section(breakdown: Breakdown) -> str:
 def _worst_section(breakdown: Breakdown) -> str:
     if not breakdown.worst:
         return "## Worst images\n\nNo image has a mistake.\n"
-    rows = [[printable(each.name), *_counts(each.point)] for each in breakdown.worst]
+    rows = [[each.name, *_counts(each.point)] for each in breakdown.worst]
     score = breakdown.operating_point.score
     return f"## Worst images at a score of {score:g}\n\n{_table(['image', *_COUNTS], rows)}"
 
@@ -175,4 +179,9 @@ def _share(fraction: float) -> str:
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     rule = ["---", *["---:"] * (len(header) - 1)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in [header, rule, *rows])
+    lines = [header, rule, *rows]
+    return "".join(f"| {' | '.join(map(_cell, cells))} |\n" for cells in lines)
+
+
+def _cell(text: str) -> str:
+    return printable(text).replace("|", "\\|")  # a bare one would end the cell

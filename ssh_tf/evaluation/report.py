@@ -47,11 +47,8 @@ def write_report(
     Raises:
         UserError: If another curve has this detector's name.
     """
-    others = others or {}
     title = title_of(summary.dataset, curves)
-    lines = {
-        name: _with_own(summary, curve, others.get(name, {})) for name, curve in curves.items()
-    }
+    lines = _with_own(summary, curves, {} if others is None else others)
     for setting, named in lines.items():
         figure = figures.precision_recall(
             title if len(curves) == 1 else f"{title}, {setting}",
@@ -88,11 +85,8 @@ def write_roc_report(
     Raises:
         UserError: If another curve has this detector's name.
     """
-    others = others or {}
     title = title_of(summary.dataset, curves)
-    lines = {
-        name: _with_own(summary, curve, others.get(name, {})) for name, curve in curves.items()
-    }
+    lines = _with_own(summary, curves, {} if others is None else others)
     for name, named in lines.items():
         figure = figures.roc(f"{title}, {name} score", named, own=summary.name)
         figures.save(figure, folder / f"roc_{name}.png", folder / f"roc_{name}.pdf")
@@ -109,13 +103,16 @@ def write_roc_report(
 
 
 def _with_own(
-    summary: Summary, curve: AnyCurve, others: Mapping[str, AnyCurve]
-) -> dict[str, AnyCurve]:
-    if summary.name in others:
+    summary: Summary,
+    curves: Mapping[str, AnyCurve],
+    others: Mapping[str, Mapping[str, AnyCurve]],
+) -> dict[str, dict[str, AnyCurve]]:
+    """Adds this detector's curve to those of others, last: setting to method to curve."""
+    if any(summary.name in named for named in others.values()):
         raise UserError(
             f"A curve to draw beside is called {summary.name!r} too. Give this one another name."
         )
-    return {**others, summary.name: curve}
+    return {name: {**others.get(name, {}), summary.name: curve} for name, curve in curves.items()}
 
 
 def _finite_ap(curves: Mapping[str, Curve]) -> dict[str, Any]:

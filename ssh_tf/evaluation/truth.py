@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ssh_tf.data.wider import ATTRIBUTES, WiderImage, read_annotations
-from ssh_tf.data.wider_mat import read_cells, read_mat
+from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage
+from ssh_tf.data.readers.wider import read_annotations
+from ssh_tf.data.readers.wider_mat import read_cells, read_mat
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.detections import image_key
 from ssh_tf.files import existing_file, existing_folder
@@ -91,7 +92,7 @@ def load_ground_truth(folder: Path) -> WiderGroundTruth:
     return WiderGroundTruth(names, faces, kept)
 
 
-def all_faces(images: Sequence[WiderImage]) -> WiderGroundTruth:
+def all_faces(images: Sequence[AnnotatedImage]) -> WiderGroundTruth:
     """Makes a ground truth with the one setting `all` from text annotations.
 
     For sets without official difficulty settings (docs/decisions/0023). Faces flagged invalid or
@@ -148,7 +149,7 @@ def _bytes(path: Path) -> bytes:
     return existing_file(path, f"a part of {_TOOL}").read_bytes()
 
 
-def _counted_faces(image: WiderImage) -> np.ndarray:
+def _counted_faces(image: AnnotatedImage) -> np.ndarray:
     width, height = image.boxes[:, 2], image.boxes[:, 3]
     valid = image.attributes[:, ATTRIBUTES.index("invalid")] == 0
     return np.flatnonzero(valid & (width > 0) & (height > 0))
