@@ -117,7 +117,7 @@ def read_wider(folder: Path) -> dict[str, np.ndarray]:
     """Reads every `<event>/<stem>.txt` below `folder`, at any depth.
 
     Args:
-        folder: A folder of result files. Other suffixes and hidden files are passed over.
+        folder: A folder of result files. Other suffixes and whatever is hidden are ignored.
 
     Returns:
         `event/stem` to `[D, 5]` float64, `x, y, w, h` in px and score, sorted by name.
@@ -126,12 +126,12 @@ def read_wider(folder: Path) -> dict[str, np.ndarray]:
         UserError: If the folder is missing or has no result file, or a file is malformed.
     """
     found = existing_folder(folder, _LAYOUT).rglob("*.txt")
-    paths = sorted(path for path in found if not path.name.startswith("."))
-    if not paths:
+    names = sorted(path.relative_to(folder) for path in found)
+    # Hidden are copies of a Mac, ._a.txt, and what a killed process left half-written.
+    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    if not shown:
         raise UserError(f"{folder} has no result files. Expected {_LAYOUT}.")
-    return {
-        path.relative_to(folder).with_suffix("").as_posix(): _read_table(path) for path in paths
-    }
+    return {name.with_suffix("").as_posix(): _read_table(folder / name) for name in shown}
 
 
 def content_lines(path: Path) -> list[NumberedLine]:

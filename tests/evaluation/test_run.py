@@ -320,8 +320,9 @@ evaluate_wider(Oracle(), sys.argv[1], "val", sys.argv[2])
 
 def results(folder: Path) -> dict[str, bytes]:
     """Returns what a user sees below `folder`, without the seconds it took."""
-    files = [path for path in folder.rglob("[!.]*") if path.is_file()]
-    contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    shown = [file for file in files if not any(part.startswith(".") for part in file.parts)]
+    contents = {file.as_posix(): (folder / file).read_bytes() for file in shown}
     for name, seconds in (("report.json", rb'"seconds": [\d.e-]+'), ("report.md", rb"[\d.]+ s\.")):
         contents[name], count = re.subn(seconds, b"", contents[name])
         assert count == 1
@@ -333,8 +334,7 @@ def test_a_killed_evaluation_ends_with_the_report_of_an_undisturbed_one(root: Pa
     code = [sys.executable, "-c", KILLED, str(root), str(tmp_path / "killed")]
     done = subprocess.run(code, cwd=REPOSITORY, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    kept = {path.name for path in (tmp_path / "killed" / "detections").rglob("[!.]*.txt")}
-    assert kept == {"a.txt", "b.txt"}
+    assert sorted(read_wider(tmp_path / "killed" / "detections")) == ["0--Parade/a", "0--Parade/b"]
     oracle = Oracle()
     evaluate_wider(oracle, root, "val", tmp_path / "killed")
     assert oracle.calls == 1
