@@ -132,11 +132,10 @@ def _images(folder: str | None) -> dict[str, Path] | None:
     """Returns result key to image file."""
     if folder is None:
         return None
-    import_tensorflow()
     from ssh_tf.evaluation.detections import image_key, refuse_equal_keys
-    from ssh_tf.imaging.files import find_images
+    from ssh_tf.imaging.folders import find_images
 
-    files = {name.as_posix(): path for path, name in find_images([folder])}
+    files = {name.as_posix(): path for path, name in find_images([folder]).images}
     refuse_equal_keys(files)
     return {image_key(name): path for name, path in files.items()}
 

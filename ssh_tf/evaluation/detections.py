@@ -15,8 +15,8 @@ import numpy as np
 
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_folder, write_text
+from ssh_tf.imaging.folders import IMAGE_SUFFIXES
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _ROW = ("x", "y", "w", "h", "score")
 _LAYOUT = "detections in WIDER's layout, <event>/<image>.txt"
 
@@ -27,8 +27,8 @@ def image_key(name: str) -> str:
     """Returns an image's `event/stem`, the key of detections and ground truth.
 
     Args:
-        name: `event/stem` or `event/stem.jpg` (`.jpeg`, `.png`), with `/`. One's own data may have
-            no event folder, or several levels.
+        name: `event/stem` or `event/stem.jpg` (or another image suffix), with `/`. There may be no
+            event folder, or several levels.
 
     Raises:
         ValueError: If the name leads out of the images folder.
@@ -36,7 +36,7 @@ def image_key(name: str) -> str:
     path = PurePosixPath(name)
     if not path.name or ".." in path.parts or path.is_absolute():
         raise ValueError(f"`name` must be a relative path without `..`. Received: {name!r}")
-    has_suffix = path.suffix.lower() in _IMAGE_SUFFIXES
+    has_suffix = path.suffix.lower() in IMAGE_SUFFIXES
     return str(path.with_suffix("")) if has_suffix else str(path)
 
 
