@@ -1,6 +1,8 @@
 """Small inputs that several test modules need: settings, pictures, a data set, one network."""
 
 import functools
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,22 @@ def encode(image: np.ndarray, suffix: str = ".jpg", *options: int) -> bytes:
     order = {1: None, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[channels]
     pixels = image if order is None else cv2.cvtColor(image, order)
     return cv2.imencode(suffix, pixels, options)[1].tobytes()
+
+
+def exif_block(orientation: int, *, order: str = "<", tag: int = 0x0112, kind: int = 3) -> bytes:
+    """A block of EXIF with one entry, in little (`<`) or big (`>`) order of bytes."""
+    mark = {"<": b"II*\0", ">": b"MM\0*"}[order]
+    return mark + struct.pack(f"{order}IHHHIHHI", 8, 1, tag, kind, 1, orientation, 0, 0)
+
+
+def with_exif(encoded: bytes, exif: bytes) -> bytes:
+    """Puts a block of EXIF into a JPEG (APP1) or a PNG (eXIf)."""
+    if encoded.startswith(b"\xff\xd8"):
+        segment = struct.pack(">BBH", 0xFF, 0xE1, 8 + len(exif)) + b"Exif\0\0" + exif
+        return encoded[:2] + segment + encoded[2:]
+    chunk = b"eXIf" + exif
+    chunk = struct.pack(">I", len(exif)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return encoded[:33] + chunk + encoded[33:]  # 33: signature and IHDR.
 
 
 def write_wider(root: Path, split: str = "train") -> list[AnnotatedImage]:

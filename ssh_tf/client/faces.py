@@ -8,7 +8,8 @@ import numpy as np
 
 from ssh_tf import signature
 from ssh_tf.errors import UserError
-from ssh_tf.imaging.header import image_size
+from ssh_tf.imaging.header import stored_size
+from ssh_tf.inference.results import boxes_in_px
 
 _MAX_IMAGES = 8
 # With base64 around them they stay well below the limit of a body, 44 MB.
@@ -87,7 +88,7 @@ def faces_of(images: Sequence[bytes], outputs: Any, server: str) -> list[Faces]:
         raise ClientError(f"{server} gave {rows} results for {len(images)} images.")
     found = []
     for i, (image, count) in enumerate(zip(images, counts, strict=True)):
-        size = image_size(image)
+        size = stored_size(image)
         if size is None and count:
             raise ClientError(f"{server} found faces in an image whose header can't be read.")
         found.append(
@@ -98,17 +99,3 @@ def faces_of(images: Sequence[bytes], outputs: Any, server: str) -> list[Faces]:
             )
         )
     return found
-
-
-def boxes_in_px(fractions: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Turns a served model's boxes into px.
-
-    Args:
-        fractions: `[n, 4]` float32 `ymin, xmin, ymax, xmax` of the image's height and width.
-        size: Height and width, px.
-
-    Returns:
-        `[n, 4]` float32 `x1, y1, x2, y2`, px.
-    """
-    height, width = size
-    return fractions[:, [1, 0, 3, 2]] * np.array([width, height, width, height], np.float32)

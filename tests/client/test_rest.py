@@ -17,7 +17,7 @@ from ssh_tf.client.grpc_client import GrpcClient
 from ssh_tf.client.remote import ServerDetector
 from ssh_tf.client.rest import RestClient
 from ssh_tf.errors import UserError
-from ssh_tf.imaging.header import image_size
+from ssh_tf.imaging.header import stored_size
 from ssh_tf.server.app import LocalServer
 from tests.server import toy
 from tests.small import encode, picture
@@ -215,17 +215,17 @@ def test_answers_of_something_else_are_refused(body: bytes, message: str):
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_the_size_is_read_from_the_header(suffix: str):
     data = encode(picture(31, 517), suffix)
-    assert image_size(data) == (31, 517)
-    assert image_size(data[:10]) is None
+    assert stored_size(data) == (31, 517)
+    assert stored_size(data[:10]) is None
 
 
 def test_the_size_of_a_jpeg_with_large_segments_before_it():
     data = encode(picture(31, 517))
     exif = b"\xff\xe1" + (60_002).to_bytes(2, "big") + b"\xff\xc0" * 30_000
-    assert image_size(data[:2] + exif + b"\xff" + data[2:]) == (31, 517)
-    assert image_size(data[:2] + b"rubbish" + data[2:]) == (31, 517)
-    assert image_size(b"\xff\xd8" + b"\xff\xe1\x00\x00" * 5) is None
-    assert image_size(b"GIF89a") is None
+    assert stored_size(data[:2] + exif + b"\xff" + data[2:]) == (31, 517)
+    assert stored_size(data[:2] + b"rubbish" + data[2:]) == (31, 517)
+    assert stored_size(b"\xff\xd8" + b"\xff\xe1\x00\x00" * 5) is None
+    assert stored_size(b"GIF89a") is None
 
 
 @pytest.mark.parametrize(
