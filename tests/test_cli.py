@@ -118,7 +118,7 @@ MISTAKES = [
     ("records --wider_root W/wider_text --out W/new", "a.jpg is neither JPEG nor PNG"),
     ("records --wider_root W/wider --out W/file", "Output folder W/file is not writable"),
     ("records --wider_root W/wider --out W/records", "W/records already holds a data set"),
-    ("records --wider_root W/wider --out W/new --shards 0", "--shards and --workers must be"),
+    ("records --wider_root W/wider --out W/new --shards 0", "shards and workers must be"),
     ("train --config W/absent.yaml --workdir W/new", "absent.yaml does not exist"),
     ("train --config W/unknown.yaml --workdir W/new", "unknown key `train.stpes`. Known keys"),
     ("train --config W/good.yaml --set train.steps=ten --workdir W/new", "`train.steps`: Input"),

@@ -125,9 +125,9 @@ def _report(manifest: Mapping[str, Any], out: str) -> None:
         if len(lines) > _SHOWN_LINES:
             print(f"{title}: {len(lines) - _SHOWN_LINES} more, in {out}/{MANIFEST}")
     print(
-        f"{manifest['images']} images with {manifest['faces']} faces in {len(manifest['shards'])} "
-        f"shards in {out}. Left out: {len(skipped)} images. Of {manifest['annotated_faces']} "
-        f"annotated boxes, {len(lost)} have no pixel in their image."
+        f"{manifest['images']} images, {manifest['faces']} of {manifest['annotated_faces']} "
+        f"annotated faces, in {len(manifest['shards'])} shards in {out}. Left out: "
+        f"{len(skipped)} images with their faces, and {len(lost)} boxes without a pixel in theirs."
     )
 
 
