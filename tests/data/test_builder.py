@@ -22,7 +22,7 @@ from ssh_tf.data.records import parse_example, read_manifest
 from ssh_tf.data.sources import open_annotations, open_wider
 from ssh_tf.errors import UserError
 from ssh_tf.files import folder_lock
-from ssh_tf.imaging.files import decode
+from ssh_tf.imaging.decoder import decode
 from tests.conftest import REPOSITORY
 from tests.small import WIDER_BOXES, WIDER_FACES, encode, picture, write_wider
 

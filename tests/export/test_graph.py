@@ -15,7 +15,7 @@ from PIL import Image
 from ssh_tf import signature
 from ssh_tf.config import ExportConfig
 from ssh_tf.export.graph import decode_safely, from_bytes, from_pixels
-from ssh_tf.imaging.files import decode
+from ssh_tf.imaging.decoder import decode
 from ssh_tf.inference.graph import ScoredBoxes
 from tests.small import encode, picture
 
