@@ -1,7 +1,8 @@
-"""Detects many image files: pictures with boxes, and the boxes as plain values."""
+"""Detects many image files: pictures with boxes or without faces, crops, and the boxes as values."""
 
-import logging
-from collections.abc import Sequence
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,11 +11,16 @@ import numpy as np
 from ssh_tf.errors import UserError
 from ssh_tf.files import output_folder
 from ssh_tf.imaging.draw import draw_boxes, save_picture
-from ssh_tf.imaging.files import IMAGE_SUFFIXES, read_image
+from ssh_tf.imaging.files import read_image
+from ssh_tf.imaging.redact import Redaction, redact
 from ssh_tf.inference.graph import Detections
+from ssh_tf.inference.items import continued
+from ssh_tf.inference.journal import Journal
+from ssh_tf.inference.writers import Entry
 from ssh_tf.progress import Progress, silent
 
-_LOG = logging.getLogger(__name__)
+# What pictures are written as; others become PNG.
+_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 class FaceFinder(Protocol):
@@ -23,72 +29,166 @@ class FaceFinder(Protocol):
     def detect(self, image: np.ndarray) -> Detections:
         """Finds the faces of `[H, W, 3]` uint8 RGB."""
 
+    def fingerprint(self) -> str:
+        """Returns one line that another model or another setting would change."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What is made of images and videos beside their entries.
+
+    Attributes:
+        pictures: Folder of the pictures and videos; none are written without it.
+        crops: Folder of the faces' crops; none are written without it.
+        margin: What a crop adds on each side of its box, as a fraction of the box's side.
+        show_from: Least score that is drawn, redacted or cropped.
+        redaction: How faces are hidden instead of being marked.
+        hold: For how many frames of a video a face that is not found again stays redacted.
+        show: Called with every picture, RGB, that is made.
+    """
+
+    pictures: Path | None = None
+    crops: Path | None = None
+    margin: float = 0.2
+    show_from: float = 0.5
+    redaction: Redaction | None = None
+    hold: int = 5
+    show: Callable[[np.ndarray], None] | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the journal of finished items is kept."""
+        return self.pictures or self.crops
+
+    def work(self, detector: FaceFinder) -> str:
+        """Returns one line that changes with anything that changes the files that are written."""
+        settings = dataclasses.replace(self, show=None)
+        return f"{settings} {detector.fingerprint()}"
+
 
 def detect_files(
     detector: FaceFinder,
     images: Sequence[tuple[Path, Path]],
-    out: Path,
+    outputs: Outputs,
     *,
-    show_from: float = 0.5,
+    journal: Journal | None = None,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
-    """Writes one picture per image, under its own relative name (as PNG if it has another suffix).
-
-    An image that can't be read is reported and passed over.
+) -> Iterator[Entry]:
+    """Detects images and writes what is asked for, under each image's own relative name.
 
     Args:
         detector: What finds the faces.
         images: `(path, name)` from `find_images`.
-        out: Folder of the pictures.
-        show_from: Least score that is drawn.
+        outputs: What is written. Pictures whose format can't be written become PNG.
+        journal: Of finished images, which are not detected again.
         progress: See `ssh_tf.progress`.
 
-    Returns:
+    Yields:
         One entry per image, as in the JSON of `ssh-tf detect`: `image` (its path), `height`,
-        `width` and `faces`, whatever their score; for one that can't be read `image` and `error`.
+        `width` and `faces`, whatever their score; for one that failed `image` and `error`.
 
     Raises:
-        UserError: If `out` can't be written, or a picture would overwrite an image or another
-            picture.
+        UserError: If a picture would overwrite an image or another picture: before any work.
+        UnavailableError: If a server is gone.
+        OSError: If the disk is full or read-only.
     """
-    pictures = _picture_paths(images, out)
-    output_folder(out)
+    check_pictures(images, outputs)
     tick = progress("detect", len(images))
-    found = []
-    for (path, _), picture_path in zip(images, pictures, strict=True):
-        try:
-            image = read_image(path)
-        except UserError as error:
-            _LOG.warning("%s It is passed over.", error)
-            found.append({"image": str(path), "error": str(error)})
-        else:
-            result = detector.detect(image)
-            save_picture(picture_path, picture_of(image, result, show_from))
-            found.append({"image": str(path), **faces_entry(image.shape[:2], result)})
+    for (path, _), name in zip(images, _picture_names(images), strict=True):
+        work = functools.partial(_detect_file, detector, path, name, outputs)
+        results = functools.partial(_results, name=name, outputs=outputs)
+        yield from continued({"image": str(path)}, work, journal, results)
         tick()
-    return found
 
 
-def _picture_paths(images: Sequence[tuple[Path, Path]], out: Path) -> list[Path]:
-    """Names the picture of each image."""
+def _detect_file(
+    detector: FaceFinder, path: Path, name: Path, outputs: Outputs
+) -> Iterator[Entry]:
+    image = read_image(path)
+    found = detector.detect(image)
+    entry = {"image": str(path), **faces_entry(image.shape[:2], found)}
+    if outputs.pictures is not None or outputs.show is not None:
+        picture = picture_of(image, found, outputs)
+        if outputs.pictures is not None:
+            save_picture(outputs.pictures / name, picture)
+        if outputs.show is not None:
+            outputs.show(picture)
+    write_crops(image, entry, name, outputs)
+    yield entry
+
+
+def _results(entry: Entry, name: Path, outputs: Outputs) -> list[Path]:
+    pictures = [] if outputs.pictures is None else [outputs.pictures / name]
+    return pictures + list(crop_paths(entry, name, outputs))
+
+
+def check_pictures(images: Sequence[tuple[Path, Path]], outputs: Outputs) -> None:
+    """Refuses pictures that would overwrite an image or each other.
+
+    Raises:
+        UserError: Naming them.
+    """
     sources = {path.resolve() for path, _ in images}
-    pictures: dict[Path, Path] = {}
-    for path, name in images:
-        picture = out / (name if name.suffix.lower() in IMAGE_SUFFIXES else f"{name}.png")
-        if picture.resolve() in sources:
-            raise UserError(f"The picture {picture} would overwrite an image. Name another --out.")
-        if picture in pictures:
+    firsts: dict[Path, Path] = {}
+    for (path, _), name in zip(images, _picture_names(images), strict=True):
+        if firsts.setdefault(name, path) is not path:
             raise UserError(
-                f"{pictures[picture]} and {path} would both become {picture}. "
+                f"{firsts[name]} and {path} would both become {name}. "
                 "Detect them into different folders."
             )
-        pictures[picture] = path
-    return list(pictures)
+        if outputs.pictures is not None and (outputs.pictures / name).resolve() in sources:
+            picture = outputs.pictures / name
+            raise UserError(f"The picture {picture} would overwrite an image. Name another folder.")
 
 
-def picture_of(image: np.ndarray, found: Detections, show_from: float) -> np.ndarray:
-    """Draws those faces whose score is at least `show_from`; see `draw_boxes`."""
-    shown = found.scores >= show_from
+def _picture_names(images: Sequence[tuple[Path, Path]]) -> list[Path]:
+    """Names the picture of each image, relative to the pictures' folder."""
+    return [
+        name if name.suffix.lower() in _PICTURE_SUFFIXES else name.with_name(f"{name.name}.png")
+        for _, name in images
+    ]
+
+
+def crop_paths(entry: Entry, name: Path, outputs: Outputs) -> dict[Path, list[float]]:
+    """Names the crops of an image, best face first.
+
+    Args:
+        entry: Of the image.
+        name: Of its picture, relative to a folder.
+        outputs: Where crops go, if anywhere, and which faces get one.
+
+    Returns:
+        File -> box.
+    """
+    if outputs.crops is None:
+        return {}
+    boxes = [face["box"] for face in entry["faces"] if face["score"] >= outputs.show_from]
+    return {
+        outputs.crops / name.with_stem(f"{name.stem}_{i}"): box
+        for i, box in enumerate(boxes, start=1)
+    }
+
+
+def write_crops(image: np.ndarray, entry: Entry, name: Path, outputs: Outputs) -> None:
+    """Writes the crops that `crop_paths` names."""
+    for path, box in crop_paths(entry, name, outputs).items():
+        save_picture(path, crop(image, np.array(box), outputs.margin))
+
+
+def crop(image: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:
+    """Cuts a face out, with a margin, as far as the image reaches: at least one px."""
+    height, width = image.shape[:2]
+    wider = margin * (box[2:] - box[:2])
+    x1, y1 = np.clip(np.floor(box[:2] - wider), 0, (width - 1, height - 1)).astype(int)
+    x2, y2 = np.clip(np.ceil(box[2:] + wider), (x1 + 1, y1 + 1), (width, height)).astype(int)
+    return image[y1:y2, x1:x2]
+
+
+def picture_of(image: np.ndarray, found: Detections, outputs: Outputs) -> np.ndarray:
+    """Marks the faces that are sure enough, or hides them."""
+    shown = found.scores >= outputs.show_from
+    if outputs.redaction is not None:
+        return redact(image, found.boxes[shown], outputs.redaction)
     return draw_boxes(image, found.boxes[shown], found.scores[shown])
 
 
