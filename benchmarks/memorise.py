@@ -16,15 +16,10 @@ from pathlib import Path
 import cv2
 
 from ssh_tf.config import validate
+from ssh_tf.data.annotations import AnnotatedImage
 from ssh_tf.data.builder import build_records
+from ssh_tf.data.readers.wider import find_split, read_annotations, split_layout, write_annotations
 from ssh_tf.data.sources import open_wider
-from ssh_tf.data.wider import (
-    WiderImage,
-    find_split,
-    read_annotations,
-    split_layout,
-    write_annotations,
-)
 from ssh_tf.evaluation.run import evaluate_wider
 from ssh_tf.inference.detector import Detector
 from ssh_tf.training.monitor import Logs
@@ -34,7 +29,7 @@ SMALLEST_PX = 20
 LONGER_PX = 416
 
 
-def choose(wider_root: Path, split: str, count: int) -> list[WiderImage]:
+def choose(wider_root: Path, split: str, count: int) -> list[AnnotatedImage]:
     """Returns the first `count` images that have 2 to 8 faces, all large enough."""
     source = find_split(wider_root, split)
     chosen = []
@@ -46,7 +41,7 @@ def choose(wider_root: Path, split: str, count: int) -> list[WiderImage]:
     return chosen[:count]
 
 
-def copy_split(wider_root: Path, split: str, images: list[WiderImage], out: Path) -> None:
+def copy_split(wider_root: Path, split: str, images: list[AnnotatedImage], out: Path) -> None:
     """Writes the chosen images as a split of their own."""
     source, target = find_split(wider_root, split), split_layout(out, split)
     for image in images:

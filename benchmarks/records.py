@@ -28,7 +28,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ssh_tf.data.wider import WiderImage, split_layout, write_annotations
+from ssh_tf.data.annotations import AnnotatedImage
+from ssh_tf.data.readers.wider import split_layout, write_annotations
 
 PHOTOS, ROUNDS = 900, 3
 
@@ -55,7 +56,7 @@ def write_set(root: Path, images: int, size: tuple[int, int]) -> None:
         name = f"0--Parade/{i}.jpg"
         os.link(files[i % 12], layout.images_dir / name)
         boxes = rng.integers(1, min(size) // 2, (10, 4)).astype(np.float32)
-        entries.append(WiderImage(name, boxes, np.zeros((10, 6), np.int64)))
+        entries.append(AnnotatedImage(name, boxes, np.zeros((10, 6), np.int64)))
     write_annotations(layout.annotations, entries)
 
 
@@ -74,10 +75,11 @@ def plain_loop(root: Path, out: Path) -> float:
     """The same checks and records by one thread; returns the seconds."""
     import tensorflow as tf
 
+    from ssh_tf.data.annotations import training_corners
     from ssh_tf.data.builder import file_sha256
     from ssh_tf.data.checks import image_size
+    from ssh_tf.data.readers.wider import read_annotations
     from ssh_tf.data.records import to_example
-    from ssh_tf.data.wider import read_annotations, training_corners
 
     out.mkdir(exist_ok=True)
     started = time.perf_counter()

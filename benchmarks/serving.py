@@ -32,7 +32,9 @@ import hostile
 import numpy as np
 import urllib3
 
-from ssh_tf.client.requests import ClientError, Faces, GrpcClient, RestClient
+from ssh_tf.client.faces import ClientError, Faces
+from ssh_tf.client.grpc_client import GrpcClient
+from ssh_tf.client.rest import RestClient
 
 SIZES = [(48, 64), (64, 96), (120, 90), (200, 150), (31, 17), (240, 320), (96, 64), (150, 400)]
 HOSTILE_EVERY = 50

@@ -13,10 +13,11 @@ from keras import ops
 
 from ssh_tf import signature
 from ssh_tf.config import Config, ExportConfig
+from ssh_tf.data.annotations import AnnotatedImage
 from ssh_tf.data.builder import build_records
+from ssh_tf.data.readers.wider import find_split, read_annotations, split_layout
 from ssh_tf.data.sources import open_wider
 from ssh_tf.data.synthetic import generate
-from ssh_tf.data.wider import WiderImage, find_split, read_annotations, split_layout
 from ssh_tf.evaluation.run import evaluate_wider
 from ssh_tf.export.savedmodel import export_savedmodel
 from ssh_tf.files import output_folder, write_text
@@ -153,7 +154,7 @@ def _draw(wider: Path, progress: Progress) -> None:
 
 
 def _pictures(
-    detector: Detector, wider: Path, images: Sequence[WiderImage], out: Path
+    detector: Detector, wider: Path, images: Sequence[AnnotatedImage], out: Path
 ) -> tuple[list[Path], int, int]:
     """Draws the first pictures; counts annotated faces and those found, over all images."""
     paths, faces, hits = [], 0, 0

@@ -1,6 +1,8 @@
 """Small inputs that several test modules need: settings, pictures, a data set, one network."""
 
 import functools
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf.config import Config, validate
-from ssh_tf.data.wider import WiderImage, split_layout, write_annotations
+from ssh_tf.data.annotations import AnnotatedImage
+from ssh_tf.data.readers.wider import split_layout, write_annotations
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import build_network
 
@@ -54,7 +57,23 @@ def encode(image: np.ndarray, suffix: str = ".jpg", *options: int) -> bytes:
     return cv2.imencode(suffix, pixels, options)[1].tobytes()
 
 
-def write_wider(root: Path, split: str = "train") -> list[WiderImage]:
+def exif_block(orientation: int, *, order: str = "<", tag: int = 0x0112, kind: int = 3) -> bytes:
+    """A block of EXIF with one entry, in little (`<`) or big (`>`) order of bytes."""
+    mark = {"<": b"II*\0", ">": b"MM\0*"}[order]
+    return mark + struct.pack(f"{order}IHHHIHHI", 8, 1, tag, kind, 1, orientation, 0, 0)
+
+
+def with_exif(encoded: bytes, exif: bytes) -> bytes:
+    """Puts a block of EXIF into a JPEG (APP1) or a PNG (eXIf)."""
+    if encoded.startswith(b"\xff\xd8"):
+        segment = struct.pack(">BBH", 0xFF, 0xE1, 8 + len(exif)) + b"Exif\0\0" + exif
+        return encoded[:2] + segment + encoded[2:]
+    chunk = b"eXIf" + exif
+    chunk = struct.pack(">I", len(exif)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return encoded[:33] + chunk + encoded[33:]  # 33: signature and IHDR.
+
+
+def write_wider(root: Path, split: str = "train") -> list[AnnotatedImage]:
     """Writes a split of four pictures, `WIDER_BOXES`, in WIDER's layout; returns its entries."""
     layout = split_layout(root, split)
     layout.annotations.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +85,7 @@ def write_wider(root: Path, split: str = "train") -> list[WiderImage]:
         table = np.array(boxes, np.float32).reshape(-1, 4)
         attributes = np.zeros((len(table), 6), np.int64)
         attributes[:, 0] = i % 3  # blur
-        entries.append(WiderImage(name, table, attributes))
+        entries.append(AnnotatedImage(name, table, attributes))
     write_annotations(layout.annotations, entries)
     return entries
 

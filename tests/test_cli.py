@@ -18,8 +18,8 @@ from ssh_tf import cli
 from ssh_tf.cli import terminal
 from ssh_tf.config import PRESETS, ExportConfig
 from ssh_tf.data.builder import build_records
+from ssh_tf.data.readers.wider import split_layout
 from ssh_tf.data.sources import open_wider
-from ssh_tf.data.wider import split_layout
 from ssh_tf.errors import InterruptedRunError
 from ssh_tf.evaluation.curves import RocCurve
 from ssh_tf.inference.detector import Detector

@@ -86,10 +86,9 @@ def _finder(arguments: argparse.Namespace) -> "FaceFinder":
     if given := given_settings(arguments):
         raise UserError(f"--server has its own settings. Leave --{' and --'.join(given)} away.")
     from ssh_tf.client.remote import ServerDetector
-    from ssh_tf.client.requests import RestClient
+    from ssh_tf.client.rest import RestClient
 
-    url, _, name = arguments.server.partition("/v1/models/")
-    return ServerDetector(RestClient(url, name or "ssh"))
+    return ServerDetector(RestClient.from_address(arguments.server))
 
 
 def _detect_videos(

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 
 from ssh_tf import signature
-from ssh_tf.client.requests import ClientError, RestClient
+from ssh_tf.client.faces import ClientError
+from ssh_tf.client.rest import RestClient
 from ssh_tf.inference.graph import Detections
 
 _REASONS = {

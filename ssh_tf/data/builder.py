@@ -17,10 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf import signature
+from ssh_tf.data.annotations import AnnotatedImage, training_corners
 from ssh_tf.data.checks import FULL_CHECKS, Checks, image_size
 from ssh_tf.data.records import shard_name, to_example
 from ssh_tf.data.sources import Source, missing
-from ssh_tf.data.wider import WiderImage, training_corners
 from ssh_tf.errors import UserError
 from ssh_tf.files import atomic_path, folder_lock, output_folder, write_text
 from ssh_tf.progress import Progress, Tick, silent
@@ -156,7 +156,7 @@ def _note(shard: Path) -> Path:
     return shard.parent / _WORK / f"{shard.name}.json"
 
 
-def _finished(path: Path, source: Source, chosen: list[WiderImage]) -> dict[str, Any] | None:
+def _finished(path: Path, source: Source, chosen: list[AnnotatedImage]) -> dict[str, Any] | None:
     """Returns the entry of a shard that an earlier call wrote from the same images."""
     if not path.exists() or not _note(path).exists():
         return None
@@ -165,7 +165,7 @@ def _finished(path: Path, source: Source, chosen: list[WiderImage]) -> dict[str,
     return note["entry"] if same and path.stat().st_size == note["entry"]["bytes"] else None
 
 
-def _input_hash(source: Source, chosen: list[WiderImage]) -> str:
+def _input_hash(source: Source, chosen: list[AnnotatedImage]) -> str:
     sizes = [[entry.name, source.images.size(entry.name)] for entry in chosen]
     return hashlib.sha256(json.dumps(sizes).encode()).hexdigest()
 
@@ -191,7 +191,7 @@ def _in_order(
             future.cancel()
 
 
-def _check(source: Source, checks: Checks, entry: WiderImage) -> Checked:
+def _check(source: Source, checks: Checks, entry: AnnotatedImage) -> Checked:
     """Reads, checks and serialises one image."""
     annotated = len(entry.boxes)
     path = source.images.describe(entry.name)

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ssh_tf.config import M1, M2, M3
+from ssh_tf.data.annotations import ATTRIBUTES
 from ssh_tf.data.records import parse_example, read_manifest
 from ssh_tf.data.statistics import Contents, best_anchor_iou, read_contents
-from ssh_tf.data.wider import ATTRIBUTES
 from ssh_tf.files import atomic_path, output_folder
 from ssh_tf.imaging.draw import draw_boxes, save_picture
 from ssh_tf.imaging.files import decode

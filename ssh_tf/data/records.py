@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf import signature
-from ssh_tf.data.wider import ATTRIBUTES
+from ssh_tf.data.annotations import ATTRIBUTES
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_folder
 

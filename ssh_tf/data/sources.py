@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ssh_tf.data.csv_boxes import read_csv
-from ssh_tf.data.wider import WiderImage, find_split, parse_annotations, split_layout
-from ssh_tf.data.wider_mat import read_mat_annotations
+from ssh_tf.data.annotations import AnnotatedImage
+from ssh_tf.data.readers.csv import read_csv
+from ssh_tf.data.readers.wider import find_split, parse_annotations, split_layout
+from ssh_tf.data.readers.wider_mat import read_mat_annotations
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file, existing_folder
 
@@ -109,7 +110,7 @@ class Source:
     split: str
     annotations: Path
     sha256: str
-    entries: list[WiderImage]
+    entries: list[AnnotatedImage]
     images: Images
 
     @property
@@ -152,7 +153,7 @@ def open_wider(root: Path, split: str) -> Source:
 
 
 def open_csv(file: Path, images: Path, split: str) -> Source:
-    """Opens own boxes: a CSV file (`ssh_tf.data.csv_boxes`) and the folder of the images."""
+    """Opens own boxes: a CSV file (`ssh_tf.data.readers.csv`) and the folder of the images."""
     existing_file(file, "a CSV file of boxes")
     existing_folder(images, "the images that the CSV file names")
     content = file.read_bytes()

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from ssh_tf import signature
 from ssh_tf.config import ModuleConfig
+from ssh_tf.data.annotations import ATTRIBUTES
 from ssh_tf.data.builder import file_sha256
 from ssh_tf.data.records import parse_example, read_manifest
-from ssh_tf.data.wider import ATTRIBUTES
 from ssh_tf.errors import UserError
 from ssh_tf.progress import Progress, silent
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ssh_tf.data.wider import find_split, read_annotations
+from ssh_tf.data.readers.wider import find_split, read_annotations
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation import fddb, pascal
 from ssh_tf.evaluation.curves import Curve, RocCurve

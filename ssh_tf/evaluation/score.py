@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssh_tf.data.wider import read_annotations
+from ssh_tf.data.readers.wider import read_annotations
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation import fddb, pascal
 from ssh_tf.evaluation.curves import Curve, RocCurve

@@ -4,7 +4,8 @@ import tempfile
 from pathlib import Path
 
 from ssh_tf.config import Config
-from ssh_tf.data.wider import find_split, read_annotations, training_corners
+from ssh_tf.data.annotations import training_corners
+from ssh_tf.data.readers.wider import find_split, read_annotations
 from ssh_tf.evaluation.detections import read_wider
 from ssh_tf.evaluation.run import detect_images
 from ssh_tf.evaluation.score import wider_truth

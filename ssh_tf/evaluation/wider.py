@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ssh_tf.data.wider import ATTRIBUTES, WiderImage
-from ssh_tf.data.wider_mat import read_cells, read_mat
+from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage
+from ssh_tf.data.readers.wider_mat import read_cells, read_mat
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.curves import Curve, voc_ap
 from ssh_tf.evaluation.detections import image_key
@@ -90,7 +90,7 @@ def load_ground_truth(folder: Path) -> WiderGroundTruth:
     return WiderGroundTruth(names, faces, kept)
 
 
-def all_faces(images: Sequence[WiderImage], *, minimum_height: float = 0) -> WiderGroundTruth:
+def all_faces(images: Sequence[AnnotatedImage], *, minimum_height: float = 0) -> WiderGroundTruth:
     """Makes a ground truth with the one setting `all` from text annotations.
 
     For splits without official difficulty settings. Faces flagged invalid, without extent or lower
@@ -177,7 +177,7 @@ def _bytes(path: Path) -> bytes:
     return existing_file(path, f"a part of {_TOOL}").read_bytes()
 
 
-def _counted_faces(image: WiderImage, minimum_height: float) -> np.ndarray:
+def _counted_faces(image: AnnotatedImage, minimum_height: float) -> np.ndarray:
     width, height = image.boxes[:, 2], image.boxes[:, 3]
     valid = image.attributes[:, ATTRIBUTES.index("invalid")] == 0
     return np.flatnonzero(valid & (width > 0) & (height > 0) & (height >= minimum_height))

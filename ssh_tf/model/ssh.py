@@ -97,7 +97,8 @@ def _make_layers(config: ModelConfig, means: Sequence[float]) -> Layers:
     """Makes every layer with weights, by its name: the names are the checkpoints' contract."""
     trunk = keras.applications.VGG16(include_top=False, weights=None, input_shape=(None, None, 3))
     layers = [layer for layer in trunk.layers if isinstance(layer, keras.layers.Conv2D)]
-    layers.append(Preprocess(means, name="preprocess"))
+    # In mixed precision, too, so that means and resized pixels are not rounded before they differ.
+    layers.append(Preprocess(means, name="preprocess", dtype="float32"))
     if any(module.stride == 8 for module in config.modules):
         layers.append(_conv("fuse_conv4_reduce", FUSE_CHANNELS, 1, relu=True))
         layers.append(_conv("fuse_conv", FUSE_CHANNELS, 3, relu=True))

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ssh_tf.data.annotations import training_corners
 from ssh_tf.data.builder import build_records
 from ssh_tf.data.checks import Checks, image_size
+from ssh_tf.data.readers.wider import split_layout
 from ssh_tf.data.records import parse_example, read_manifest
 from ssh_tf.data.sources import open_csv, open_wider
-from ssh_tf.data.wider import split_layout, training_corners
 from ssh_tf.errors import UserError
 from ssh_tf.files import folder_lock
 from ssh_tf.imaging.files import decode

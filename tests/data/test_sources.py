@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage
+from ssh_tf.data.readers.wider import read_annotations, split_layout
 from ssh_tf.data.sources import Source, missing, open_csv, open_wider
-from ssh_tf.data.wider import ATTRIBUTES, WiderImage, read_annotations, split_layout
 from ssh_tf.errors import UserError
 from tests.small import WIDER_BOXES, write_wider
 
@@ -30,7 +31,7 @@ def pack(root: Path, *, annotations: bool = True) -> None:
         shutil.rmtree(root / name)
 
 
-def write_mat(root: Path, entries: list[WiderImage]) -> None:
+def write_mat(root: Path, entries: list[AnnotatedImage]) -> None:
     """Writes annotations as WIDER's own MATLAB files have them."""
 
     def cells(values: list[object]) -> np.ndarray:
@@ -53,7 +54,7 @@ def write_mat(root: Path, entries: list[WiderImage]) -> None:
     savemat(root / "wider_face_split" / "wider_face_train.mat", content)
 
 
-def assert_same_entries(ours: list[WiderImage], theirs: list[WiderImage]) -> None:
+def assert_same_entries(ours: list[AnnotatedImage], theirs: list[AnnotatedImage]) -> None:
     assert [entry.name for entry in ours] == [entry.name for entry in theirs]
     for one, two in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(one.boxes, two.boxes)
@@ -79,7 +80,7 @@ def test_archives_are_read_in_place_and_give_the_same(root: Path, annotations: b
 
 def test_matlab_annotations_give_the_same_as_text(root: Path):
     entries = open_wider(root, "train").entries
-    jpegs = [WiderImage(e.name.replace(".png", ".jpg"), e.boxes, e.attributes) for e in entries]
+    jpegs = [AnnotatedImage(e.name.replace(".png", ".jpg"), e.boxes, e.attributes) for e in entries]
     write_mat(root, jpegs)
     (root / "wider_face_split" / "wider_face_train_bbx_gt.txt").unlink()
     assert_same_entries(open_wider(root, "train").entries, jpegs)

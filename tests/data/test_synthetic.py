@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from ssh_tf.data.annotations import ATTRIBUTES
+from ssh_tf.data.readers.wider import find_split, read_annotations
 from ssh_tf.data.synthetic import (
     LARGEST_FACE_PX,
     SMALLEST_FACE_PX,
@@ -16,7 +18,6 @@ from ssh_tf.data.synthetic import (
     generate,
     scene,
 )
-from ssh_tf.data.wider import ATTRIBUTES, find_split, read_annotations
 from ssh_tf.errors import UserError
 
 SMALL = {"size": (128, 128)}

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssh_tf.data.wider import WiderImage, find_split, read_annotations, write_annotations
+from ssh_tf.data.annotations import AnnotatedImage
+from ssh_tf.data.readers.wider import find_split, read_annotations, write_annotations
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.detections import read_wider, read_wider_file
 from ssh_tf.evaluation.run import (
@@ -220,7 +221,7 @@ def test_images_that_would_share_a_result_file_are_refused(root: Path, tmp_path:
 
 def test_ground_truth_of_other_images_is_refused_before_detecting(root: Path, tmp_path: Path):
     truth = tmp_path / "other_bbx_gt.txt"
-    write_annotations(truth, [WiderImage("9--X/x.jpg", np.ones((1, 4)), np.zeros((1, 6), int))])
+    write_annotations(truth, [AnnotatedImage("9--X/x.jpg", np.ones((1, 4)), np.zeros((1, 6), int))])
     with pytest.raises(UserError, match=r"0--Parade/a"):
         evaluate_wider(Blind(), root, "val", tmp_path / "out", ground_truth=truth)
     assert not list((tmp_path / "out" / "detections").rglob("*.txt"))

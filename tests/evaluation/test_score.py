@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssh_tf.data.wider import split_layout
+from ssh_tf.data.readers.wider import split_layout
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.curves import load_roc
 from ssh_tf.evaluation.detections import write_wider as write_result

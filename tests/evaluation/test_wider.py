@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from ssh_tf.data.wider import WiderImage
+from ssh_tf.data.annotations import AnnotatedImage
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.detections import read_wider
 from ssh_tf.evaluation.wider import (
@@ -211,10 +211,10 @@ def test_agrees_with_a_plain_loop(rng: np.random.Generator) -> None:
         assert curve.precision[index] == pytest.approx(found / proposed, abs=1e-15)
 
 
-def _image(name: str, boxes: Table, invalid: Sequence[int]) -> WiderImage:
+def _image(name: str, boxes: Table, invalid: Sequence[int]) -> AnnotatedImage:
     attributes = np.zeros((len(boxes), 6), np.int64)
     attributes[:, 3] = invalid
-    return WiderImage(name, np.array(boxes, np.float32).reshape(-1, 4), attributes)
+    return AnnotatedImage(name, np.array(boxes, np.float32).reshape(-1, 4), attributes)
 
 
 def test_all_faces_ignores_invalid_degenerate_and_low_ones() -> None:

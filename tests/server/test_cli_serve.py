@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ssh_tf.cli import main
-from ssh_tf.client.requests import RestClient
+from ssh_tf.client.rest import RestClient
 from ssh_tf.server.app import LocalServer
 from tests.server import toy
 from tests.small import encode, picture
@@ -58,7 +58,7 @@ def test_detect_asks_a_server(server: LocalServer, tmp_path: Path, suffix: str):
 def test_detect_without_a_server_there_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("ssh_tf.client.requests._BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("ssh_tf.client.rest._BACKOFF_SECONDS", 0.0)
     assert detect(tmp_path, "--server", "http://127.0.0.1:1") == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("ssh-tf detect: No answer from http://127.0.0.1:1/v1/models/ssh")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ssh_tf.client.requests import GrpcClient, RestClient
+from ssh_tf.client.grpc_client import GrpcClient
+from ssh_tf.client.rest import RestClient
 from ssh_tf.export.savedmodel import export_savedmodel
 from ssh_tf.imaging.files import decode
 from ssh_tf.inference.detector import Detector

@@ -10,9 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ssh_tf.data.annotations import AnnotatedImage
+from ssh_tf.data.readers.wider import split_layout, write_annotations
 from ssh_tf.data.synthetic.people import SMALLEST_FACE_PX
 from ssh_tf.data.synthetic.scene import draw_image
-from ssh_tf.data.wider import WiderImage, split_layout, write_annotations
 from ssh_tf.errors import UserError
 from ssh_tf.files import output_folder
 from ssh_tf.progress import Progress, silent
@@ -110,13 +111,13 @@ def _draw(
 
 def _write_image(
     folder: Path, index: int, encoded: bytes, boxes: np.ndarray, attributes: np.ndarray
-) -> WiderImage:
+) -> AnnotatedImage:
     event = _event(len(boxes))
     name = f"{event}--{_EVENTS[event]}/{event}_{_EVENTS[event]}_{event}_{index}.jpg"
     file = folder / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(encoded)
-    return WiderImage(name, boxes, attributes)
+    return AnnotatedImage(name, boxes, attributes)
 
 
 def _event(faces: int) -> int:

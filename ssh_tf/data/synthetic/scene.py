@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ssh_tf.data.annotations import ATTRIBUTES
 from ssh_tf.data.synthetic.backgrounds import draw_background
 from ssh_tf.data.synthetic.heads import paint_person, tilted, turned
 from ssh_tf.data.synthetic.people import (
@@ -19,7 +20,6 @@ from ssh_tf.data.synthetic.people import (
 )
 from ssh_tf.data.synthetic.shapes import Pen, blur, placed
 from ssh_tf.data.synthetic.things import draw_distractors, occluder
-from ssh_tf.data.wider import ATTRIBUTES
 
 SMALLEST_SIDE_PX = 64
 

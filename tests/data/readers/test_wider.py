@@ -5,14 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssh_tf.data.wider import (
-    ATTRIBUTES,
-    WiderImage,
-    find_split,
-    read_annotations,
-    training_corners,
-    write_annotations,
-)
+from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage, training_corners
+from ssh_tf.data.readers.wider import find_split, read_annotations, write_annotations
 from ssh_tf.errors import UserError
 
 ZEROS = "0 0 0 0 0 0 0 0 0 0"
@@ -163,7 +157,7 @@ def test_absent_annotation_file_is_a_user_error(tmp_path: Path):
 
 def test_reader_returns_what_the_writer_was_given(tmp_path: Path, rng: np.random.Generator):
     images = [
-        WiderImage(
+        AnnotatedImage(
             f"{count}--Event/{count} a.jpg",
             rng.normal(0, 300, (count, 4)).astype(np.float32),
             rng.integers(0, 3, (count, 6)),
@@ -179,8 +173,8 @@ def test_reader_returns_what_the_writer_was_given(tmp_path: Path, rng: np.random
 
 def test_writer_writes_whole_numbers_without_a_point_and_the_zero_row(tmp_path: Path):
     boxes = np.array([[1, -0.0, 2.5, 1e6]], np.float32)
-    faces = WiderImage("a.jpg", boxes, np.array([[2, 0, 0, 1, 0, 0]]))
-    none = WiderImage("b.jpg", np.zeros((0, 4), np.float32), np.zeros((0, 6), np.int64))
+    faces = AnnotatedImage("a.jpg", boxes, np.array([[2, 0, 0, 1, 0, 0]]))
+    none = AnnotatedImage("b.jpg", np.zeros((0, 4), np.float32), np.zeros((0, 6), np.int64))
     write_annotations(tmp_path / "a.txt", [faces, none])
     expected = f"a.jpg\n1\n1 0 2.5 1000000 2 0 0 1 0 0 \nb.jpg\n0\n{ZEROS} \n"
     assert (tmp_path / "a.txt").read_text() == expected

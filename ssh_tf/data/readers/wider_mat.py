@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from ssh_tf.data.wider import ATTRIBUTES, WiderImage
+from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage
 from ssh_tf.errors import UserError
 
 
@@ -41,7 +41,7 @@ def read_cells(content: bytes, file: Path, variable: str) -> list[list[np.ndarra
     ]
 
 
-def read_mat_annotations(content: bytes, file: Path) -> list[WiderImage]:
+def read_mat_annotations(content: bytes, file: Path) -> list[AnnotatedImage]:
     """Reads `wider_face_train.mat` or `wider_face_val.mat`.
 
     Args:
@@ -74,7 +74,7 @@ def read_mat_annotations(content: bytes, file: Path) -> list[WiderImage]:
     return images
 
 
-def _image(name: str, boxes: np.ndarray, attributes: np.ndarray) -> WiderImage:
+def _image(name: str, boxes: np.ndarray, attributes: np.ndarray) -> AnnotatedImage:
     if len(boxes) != len(attributes):
         raise ValueError(f"{name} has {len(boxes)} boxes and {len(attributes)} attributes")
-    return WiderImage(name, boxes, attributes)
+    return AnnotatedImage(name, boxes, attributes)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssh_tf.data.wider import ATTRIBUTES, WiderImage, check_name
+from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage, check_name
 from ssh_tf.errors import UserError
 
 _BOX = ("x", "y", "w", "h")
@@ -15,7 +15,7 @@ _COLUMNS = ("image", *_BOX)
 _FORM = f"a header with {','.join(_COLUMNS)} and, if known, {', '.join(ATTRIBUTES)}"
 
 
-def read_csv(content: bytes, file: Path) -> list[WiderImage]:
+def read_csv(content: bytes, file: Path) -> list[AnnotatedImage]:
     """Reads a CSV file of boxes.
 
     Its header names the columns: `image` (path relative to the images' folder), `x`, `y`, `w`, `h`
@@ -55,7 +55,7 @@ def read_csv(content: bytes, file: Path) -> list[WiderImage]:
         for name, faces in rows.items()
     }
     return [
-        WiderImage(name, table[:, :4].astype(np.float32), table[:, 4:].astype(np.int64))
+        AnnotatedImage(name, table[:, :4].astype(np.float32), table[:, 4:].astype(np.int64))
         for name, table in tables.items()
     ]
 

@@ -1,4 +1,4 @@
-"""WIDER FACE on disk: its folder layout, its annotation text and the official training boxes.
+"""WIDER FACE on disk: its folder layout and its annotation text.
 
 Reads and writes text only, never pictures. Must not import TensorFlow.
 
@@ -9,14 +9,13 @@ what stands after a count of 0 (nothing, or one row of zeros); both are read.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 
+from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage, check_name
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file, existing_folder, write_text
-
-ATTRIBUTES = ("blur", "expression", "illumination", "invalid", "occlusion", "pose")
 
 _BOX_COLUMNS = 4
 _ALL_COLUMNS = _BOX_COLUMNS + len(ATTRIBUTES)
@@ -24,22 +23,6 @@ _LARGEST = 1e9  # Beyond any picture, and whole numbers up to it are exact as in
 _ZERO_ROW = " ".join(["0"] * _ALL_COLUMNS)
 _LAYOUT = "WIDER_<split>/images/<event>/*.jpg and wider_face_split/wider_face_<split>_bbx_gt.txt"
 _SOURCE = f"Get WIDER FACE from http://shuoyang1213.me/WIDERFACE/ and unpack it as {_LAYOUT}."
-
-
-@dataclass(frozen=True, slots=True)
-class WiderImage:
-    """One image's entry in an annotation file.
-
-    Attributes:
-        name: Path relative to the images folder with `/`, as in `0--Parade/0_Parade_0_102.jpg`.
-        boxes: `[F, 4]` float32, `x, y, w, h` in px as annotated: sizes may be 0 or negative and
-            boxes may cross the border. `F` may be 0.
-        attributes: `[F, 6]` int64 in `ATTRIBUTES` order; 0 where the file has none.
-    """
-
-    name: str
-    boxes: np.ndarray
-    attributes: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +90,7 @@ def find_split(root: Path, split: str) -> WiderSplit:
     return found
 
 
-def read_annotations(file: Path) -> list[WiderImage]:
+def read_annotations(file: Path) -> list[AnnotatedImage]:
     """Reads an annotation file in WIDER FACE's text format.
 
     Blank lines, trailing blanks, CRLF and a missing last newline are allowed. A row may also be
@@ -126,7 +109,7 @@ def read_annotations(file: Path) -> list[WiderImage]:
     return parse_annotations(file.read_bytes(), file)
 
 
-def parse_annotations(content: bytes, file: Path) -> list[WiderImage]:
+def parse_annotations(content: bytes, file: Path) -> list[AnnotatedImage]:
     """Reads annotations in WIDER FACE's text format, see `read_annotations`.
 
     Args:
@@ -134,7 +117,7 @@ def parse_annotations(content: bytes, file: Path) -> list[WiderImage]:
         file: What it is called in errors.
     """
     lines = _read_lines(content, file)
-    images: list[WiderImage] = []
+    images: list[AnnotatedImage] = []
     seen: dict[str, int] = {}
     at = 0
     while at < len(lines):
@@ -150,7 +133,7 @@ def parse_annotations(content: bytes, file: Path) -> list[WiderImage]:
     return images
 
 
-def write_annotations(file: Path, images: Sequence[WiderImage]) -> None:
+def write_annotations(file: Path, images: Sequence[AnnotatedImage]) -> None:
     """Writes an annotation file byte for byte as the official ones are written.
 
     Whole numbers carry no decimal point, each row ends with a blank, and an image without a face
@@ -161,40 +144,6 @@ def write_annotations(file: Path, images: Sequence[WiderImage]) -> None:
         images: The entries in order.
     """
     write_text(file, "".join(_format_entry(image) for image in images))
-
-
-def training_corners(
-    boxes_xywh: np.ndarray, height: int, width: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Converts annotated boxes to the corners that the official code trains on.
-
-    Rounds `x, y, w, h` (halves away from zero), clamps the upper left corner to 0 *before* adding
-    the size, clips the lower right corner to the image, and drops a box iff it is then narrower or
-    lower than 1 px. There is no minimum size and faces flagged invalid stay.
-
-    Args:
-        boxes_xywh: `[F, 4]`, `x, y, w, h` in px as annotated. `F` may be 0.
-        height: Image height in px.
-        width: Image width in px.
-
-    Returns:
-        corners: `[F', 4]` float32, `x1, y1, x2, y2` in px, with `x2 = x1 + w`.
-        kept: `[F']` int64, the index in `boxes_xywh` of each.
-
-    Note:
-        The corners are the official ones: `x2 = x1 + w`, at most `width`, is one pixel past the
-        face, but the official training code then treats it as the last pixel, inclusive.
-
-    References:
-        Official `lib/datasets/wider.py`, `gt_roidb`, and its `wider_write_csv.m` (rounding).
-    """
-    boxes = np.asarray(boxes_xywh, np.float64).reshape(-1, 4)
-    rounded = np.trunc(boxes + np.copysign(0.5, boxes))
-    upper_left = np.maximum(rounded[:, :2], 0)
-    lower_right = np.minimum(upper_left + rounded[:, 2:], [width, height])
-    kept = np.flatnonzero((lower_right - upper_left >= 1).all(axis=1))
-    corners = np.concatenate([upper_left, lower_right], axis=1)[kept]
-    return corners.astype(np.float32), kept
 
 
 def _known_splits(root: Path) -> str:
@@ -224,7 +173,7 @@ def _read_lines(content: bytes, file: Path) -> list[_Line]:
     return lines
 
 
-def _read_entry(lines: Sequence[_Line], at: int) -> tuple[WiderImage, int]:
+def _read_entry(lines: Sequence[_Line], at: int) -> tuple[AnnotatedImage, int]:
     """Reads the entry that starts at `lines[at]`; returns it and where the next one starts."""
     name = _image_name(lines[at])
     if at + 1 == len(lines):
@@ -240,7 +189,7 @@ def _read_entry(lines: Sequence[_Line], at: int) -> tuple[WiderImage, int]:
         )
     rows = [_face_row(line) for line in lines[start:end]]
     table = np.array(rows, np.float64).reshape(-1, _ALL_COLUMNS)
-    image = WiderImage(name, table[:, :4].astype(np.float32), table[:, 4:].astype(np.int64))
+    image = AnnotatedImage(name, table[:, :4].astype(np.float32), table[:, 4:].astype(np.int64))
     if count == 0 and end < len(lines) and _is_zero_row(lines[end]):
         end += 1
     return image, end
@@ -252,30 +201,6 @@ def _image_name(line: _Line) -> str:
             "an image name", "Mend the number of faces of the entry above: it has more rows."
         )
     return check_name(line.text, f"{line.file}:{line.number}")
-
-
-def check_name(name: str, where: str) -> str:
-    """Returns the name of an image in normal form.
-
-    Args:
-        name: Relative to the images' folder.
-        where: Where it stands, for the error.
-
-    Raises:
-        UserError: If it leads out of the folder or has characters that no name should have.
-    """
-    path = PurePosixPath(name)
-    if "\0" in name or "\\" in name:
-        raise UserError(
-            f"{where}: expected an image name with `/` between folders, received {name!r}. Mend it."
-        )
-    outside = path.is_absolute() or bool(PureWindowsPath(name).drive) or ".." in path.parts
-    if outside or not path.parts:
-        raise UserError(
-            f"{where}: expected an image name that stays inside the images folder, received "
-            f"{name!r}. Make it relative, without `..`."
-        )
-    return str(path)
 
 
 def _face_count(line: _Line) -> int:
@@ -325,7 +250,7 @@ def _is_number(token: str) -> bool:
     return True
 
 
-def _format_entry(image: WiderImage) -> str:
+def _format_entry(image: AnnotatedImage) -> str:
     rows = [
         " ".join([*map(_format_number, box), *map(str, attributes)])
         for box, attributes in zip(

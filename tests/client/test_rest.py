@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ssh_tf.client.faces import ClientError, Faces
+from ssh_tf.client.grpc_client import GrpcClient
 from ssh_tf.client.remote import ServerDetector
-from ssh_tf.client.requests import ClientError, Faces, GrpcClient, RestClient
+from ssh_tf.client.rest import RestClient
 from ssh_tf.errors import UserError
-from ssh_tf.imaging.header import image_size
+from ssh_tf.imaging.header import stored_size
 from ssh_tf.server.app import LocalServer
 from tests.server import toy
 from tests.small import encode, picture
@@ -50,7 +52,7 @@ def test_faces_come_in_px_of_their_own_picture(client: Any):
 
 
 def test_large_pictures_become_requests_of_their_own(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("ssh_tf.client.requests._MAX_BYTES", 5)
+    monkeypatch.setattr("ssh_tf.client.faces._MAX_BYTES", 5)
     sent: list[list[bytes]] = []
     client = RestClient("http://127.0.0.1:1")
     monkeypatch.setattr(client, "_predict", lambda images: sent.append(images) or list(images))
@@ -143,7 +145,7 @@ def ask(url: str, **options: Any) -> list[Faces]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssh_tf.client.requests._BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("ssh_tf.client.rest._BACKOFF_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -213,25 +215,62 @@ def test_answers_of_something_else_are_refused(body: bytes, message: str):
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_the_size_is_read_from_the_header(suffix: str):
     data = encode(picture(31, 517), suffix)
-    assert image_size(data) == (31, 517)
-    assert image_size(data[:10]) is None
+    assert stored_size(data) == (31, 517)
+    assert stored_size(data[:10]) is None
 
 
 def test_the_size_of_a_jpeg_with_large_segments_before_it():
     data = encode(picture(31, 517))
     exif = b"\xff\xe1" + (60_002).to_bytes(2, "big") + b"\xff\xc0" * 30_000
-    assert image_size(data[:2] + exif + b"\xff" + data[2:]) == (31, 517)
-    assert image_size(data[:2] + b"rubbish" + data[2:]) == (31, 517)
-    assert image_size(b"\xff\xd8" + b"\xff\xe1\x00\x00" * 5) is None
-    assert image_size(b"GIF89a") is None
+    assert stored_size(data[:2] + exif + b"\xff" + data[2:]) == (31, 517)
+    assert stored_size(data[:2] + b"rubbish" + data[2:]) == (31, 517)
+    assert stored_size(b"\xff\xd8" + b"\xff\xe1\x00\x00" * 5) is None
+    assert stored_size(b"GIF89a") is None
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("http://127.0.0.1:8501", "http://127.0.0.1:8501/v1/models/ssh"),
+        (" http://127.0.0.1:8501/\n", "http://127.0.0.1:8501/v1/models/ssh"),
+        ("http://[::1]:8501//", "http://[::1]:8501/v1/models/ssh"),
+        ("https://faces.example/v1/models/a.b-c", "https://faces.example/v1/models/a.b-c"),
+        ("http://h:1/v1/models/face:predict", "http://h:1/v1/models/face"),
+        ("http://h:1/v1/models/face/metadata", "http://h:1/v1/models/face"),
+        ("http://h:1/v1/models/face/versions/7", "http://h:1/v1/models/face/versions/7"),
+        ("http://h:1/v1/models/face/versions/7:predict/", "http://h:1/v1/models/face/versions/7"),
+        ("http://h:1/v1/models", "http://h:1/v1/models/ssh"),
+        (
+            "http://h/behind/a/proxy/v1/models/face:predict",
+            "http://h/behind/a/proxy/v1/models/face",
+        ),
+        ("http://h/behind/a/proxy/", "http://h/behind/a/proxy/v1/models/ssh"),
+    ],
+)
+def test_every_form_of_an_address_that_is_printed_somewhere_is_taken(address: str, url: str):
+    assert RestClient.from_address(address)._url == url
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "127.0.0.1:8500", "grpc://h:8500", "file:///etc/passwd", "http://", "http://h/?x=1",
+     "http://h:1/v1/models/ssh:classify", "http://h:1/v1/models/ssh/versions/x"],
+)  # fmt: skip
+def test_what_is_no_address_is_a_clear_error(address: str):
+    with pytest.raises(UserError, match=r"no REST address.*http://HOST:PORT"):
+        RestClient.from_address(address)
 
 
 def test_the_client_imports_no_tensorflow():
-    heavy = "{'tensorflow', 'keras', 'grpc'}"
-    code = f"import ssh_tf.client.requests, sys; print({heavy} & set(sys.modules))"
+    code = (
+        "import sys; from ssh_tf.client import grpc_client, rest;"
+        "print({'grpc', 'google.protobuf'} & set(sys.modules));"
+        "grpc_client.GrpcClient('127.0.0.1:1').close();"
+        "print({'tensorflow', 'tensorflow_serving', 'keras'} & set(sys.modules))"
+    )
     run = [sys.executable, "-c", code]
     result = subprocess.run(run, check=True, capture_output=True, text=True, cwd=Path.cwd())
-    assert result.stdout == "set()\n"
+    assert result.stdout == "set()\nset()\n"
 
 
 def test_a_server_in_the_place_of_a_detector(server: LocalServer):

@@ -1,0 +1,114 @@
+"""What every client shares: requests of a few images, and a model's outputs as faces in px."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ssh_tf import signature
+from ssh_tf.errors import UserError
+from ssh_tf.imaging.header import stored_size
+
+_MAX_IMAGES = 8
+# With base64 around them they stay well below the limit of a body, 44 MB.
+_MAX_BYTES = 16 * 2**20
+
+
+class ClientError(UserError):
+    """A request without an answer, or with an error for an answer.
+
+    Args:
+        message: One line.
+        code: The HTTP status (`"503"`) or gRPC code (`"UNAVAILABLE"`); `""` without an answer.
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclasses.dataclass(frozen=True)
+class Faces:
+    """The faces of one image, best first.
+
+    Attributes:
+        boxes: `[n, 4]` float32, `x1, y1, x2, y2` in px of the image as it is shown.
+        scores: `[n]` float32.
+        status: `STATUS_...` of `ssh_tf/signature.py`; all but `STATUS_OK`, which is 0, come
+            without faces. `None` from a model without this output.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    status: int | None
+
+
+def in_batches(
+    images: Sequence[bytes], predict: Callable[[Sequence[bytes]], list[Faces]]
+) -> list[Faces]:
+    """Asks for a few images at a time, so that no request outgrows a server's limits."""
+    return [faces for batch in _batches(images) for faces in predict(batch)]
+
+
+def _batches(images: Sequence[bytes]) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    size = 0
+    for image in images:
+        if batch and (len(batch) == _MAX_IMAGES or size + len(image) > _MAX_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(image)
+        size += len(image)
+    if batch:
+        yield batch
+
+
+def faces_of(images: Sequence[bytes], outputs: Any, server: str) -> list[Faces]:
+    """Returns the faces in a model's outputs.
+
+    Args:
+        images: The files that were sent.
+        outputs: Output name to values, one row per image.
+        server: Its address, for the error message.
+
+    Raises:
+        ClientError: If the outputs are not those of a face detector for these images.
+    """
+    try:
+        counts = np.asarray(outputs[signature.NUM_DETECTIONS], np.int64)  # [N]
+        boxes = np.asarray(outputs[signature.DETECTION_BOXES], np.float32)  # [N, R, 4]
+        scores = np.asarray(outputs[signature.DETECTION_SCORES], np.float32)  # [N, R]
+        status = outputs.get(signature.STATUS)
+        rows = [len(counts), len(boxes), len(scores)]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ClientError(f"{server} gave no detections: {error!r}") from error
+    if rows != [len(images)] * 3:
+        raise ClientError(f"{server} gave {rows} results for {len(images)} images.")
+    found = []
+    for i, (image, count) in enumerate(zip(images, counts, strict=True)):
+        size = stored_size(image)
+        if size is None and count:
+            raise ClientError(f"{server} found faces in an image whose header can't be read.")
+        found.append(
+            Faces(
+                boxes_in_px(boxes[i, :count], size or (0, 0)),
+                scores[i, :count],
+                None if status is None else int(status[i]),
+            )
+        )
+    return found
+
+
+def boxes_in_px(fractions: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Turns a served model's boxes into px.
+
+    Args:
+        fractions: `[n, 4]` float32 `ymin, xmin, ymax, xmax` of the image's height and width.
+        size: Height and width, px.
+
+    Returns:
+        `[n, 4]` float32 `x1, y1, x2, y2`, px.
+    """
+    height, width = size
+    return fractions[:, [1, 0, 3, 2]] * np.array([width, height, width, height], np.float32)

@@ -1,0 +1,1 @@
+"""Annotation files of every format, read into the same entries. No TensorFlow here."""
