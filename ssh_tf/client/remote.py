@@ -6,6 +6,7 @@ import numpy as np
 from ssh_tf import signature
 from ssh_tf.client.faces import ClientError
 from ssh_tf.client.rest import RestClient
+from ssh_tf.errors import UnavailableError
 from ssh_tf.inference.graph import Detections
 
 _REASONS = {
@@ -32,11 +33,28 @@ class ServerDetector:
             image: `[H, W, 3]` uint8 RGB.
 
         Raises:
-            ClientError: If there is no answer, or the model refuses the image.
+            ClientError: If the server or the model refuses the image, or it takes too long.
+            UnavailableError: If the server does not answer any more.
         """
         _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-        (faces,) = self._client.detect([encoded.tobytes()])
+        try:
+            (faces,) = self._client.detect([encoded.tobytes()])
+        except ClientError:
+            self._versions()  # Which says whether this image is the reason, or the server is gone.
+            raise
         if faces.status:
             reason = _REASONS.get(faces.status, f"status {faces.status}")
             raise ClientError(f"The server refused the image: {reason}.")
         return Detections(faces.boxes, faces.scores)
+
+    def fingerprint(self) -> str:
+        """Returns one line that another server, or another version of its model, would change."""
+        return f"{self._client.url} {self._versions()}"
+
+    def _versions(self) -> str:
+        try:
+            return str(self._client.status())
+        except ClientError as error:
+            if not error.code:
+                raise UnavailableError(str(error)) from error
+            return ""  # A proxy may let predictions through and nothing else.

@@ -1,12 +1,9 @@
 """Faces made unrecognizable: what is left of them can't be turned back into a face."""
 
-from typing import Literal, get_args
-
 import cv2
 import numpy as np
 
-Redaction = Literal["blur", "pixelate", "fill"]
-REDACTIONS: tuple[Redaction, ...] = get_args(Redaction)
+from ssh_tf.config import REDACTIONS, Redaction
 
 # How far a redacted region reaches beyond its box on each side: hair, chin and ears identify, too.
 _MARGIN = 0.2
@@ -21,8 +18,8 @@ def redact(image: np.ndarray, boxes: np.ndarray, kind: Redaction) -> np.ndarray:
     """Hides faces on a copy of an image.
 
     A region is the ellipse around the box, with a margin. What it is painted with depends on the
-    mean colors of a few cells alone (`blur`, `pixelate`) or on nothing (`fill`). Its border is hard,
-    since a soft one would mix in the original.
+    mean colors of a few cells alone (`blur`, `pixelate`) or on nothing (`fill`). Its border is
+    hard, since a soft one would mix in the original.
 
     Args:
         image: `[H, W, 3]` uint8 RGB.

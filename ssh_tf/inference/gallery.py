@@ -1,4 +1,4 @@
-"""Detects many image files: pictures with boxes or without faces, crops, and the boxes as values."""
+"""Detects many image files: pictures that mark or hide faces, crops, and the boxes as values."""
 
 import dataclasses
 import functools
@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ssh_tf.config import Redaction
 from ssh_tf.errors import UserError
-from ssh_tf.files import output_folder
 from ssh_tf.imaging.draw import draw_boxes, save_picture
 from ssh_tf.imaging.files import read_image
-from ssh_tf.imaging.redact import Redaction, redact
+from ssh_tf.imaging.redact import redact
 from ssh_tf.inference.graph import Detections
 from ssh_tf.inference.items import continued
 from ssh_tf.inference.journal import Journal
@@ -44,6 +44,7 @@ class Outputs:
         show_from: Least score that is drawn, redacted or cropped.
         redaction: How faces are hidden instead of being marked.
         hold: For how many frames of a video a face that is not found again stays redacted.
+        inputs: Resolved paths that must not be written to.
         show: Called with every picture, RGB, that is made.
     """
 
@@ -53,6 +54,7 @@ class Outputs:
     show_from: float = 0.5
     redaction: Redaction | None = None
     hold: int = 5
+    inputs: frozenset[Path] = frozenset()
     show: Callable[[np.ndarray], None] | None = None
 
     @property
@@ -62,7 +64,7 @@ class Outputs:
 
     def work(self, detector: FaceFinder) -> str:
         """Returns one line that changes with anything that changes the files that are written."""
-        settings = dataclasses.replace(self, show=None)
+        settings = dataclasses.replace(self, show=None, inputs=frozenset())
         return f"{settings} {detector.fingerprint()}"
 
 
@@ -101,16 +103,14 @@ def detect_files(
         tick()
 
 
-def _detect_file(
-    detector: FaceFinder, path: Path, name: Path, outputs: Outputs
-) -> Iterator[Entry]:
+def _detect_file(detector: FaceFinder, path: Path, name: Path, outputs: Outputs) -> Iterator[Entry]:
     image = read_image(path)
     found = detector.detect(image)
     entry = {"image": str(path), **faces_entry(image.shape[:2], found)}
     if outputs.pictures is not None or outputs.show is not None:
         picture = picture_of(image, found, outputs)
         if outputs.pictures is not None:
-            save_picture(outputs.pictures / name, picture)
+            _save(outputs.pictures / name, picture, outputs)
         if outputs.show is not None:
             outputs.show(picture)
     write_crops(image, entry, name, outputs)
@@ -128,7 +128,6 @@ def check_pictures(images: Sequence[tuple[Path, Path]], outputs: Outputs) -> Non
     Raises:
         UserError: Naming them.
     """
-    sources = {path.resolve() for path, _ in images}
     firsts: dict[Path, Path] = {}
     for (path, _), name in zip(images, _picture_names(images), strict=True):
         if firsts.setdefault(name, path) is not path:
@@ -136,9 +135,9 @@ def check_pictures(images: Sequence[tuple[Path, Path]], outputs: Outputs) -> Non
                 f"{firsts[name]} and {path} would both become {name}. "
                 "Detect them into different folders."
             )
-        if outputs.pictures is not None and (outputs.pictures / name).resolve() in sources:
+        if outputs.pictures is not None and (outputs.pictures / name).resolve() in outputs.inputs:
             picture = outputs.pictures / name
-            raise UserError(f"The picture {picture} would overwrite an image. Name another folder.")
+            raise UserError(f"The picture {picture} would overwrite an input. Name another folder.")
 
 
 def _picture_names(images: Sequence[tuple[Path, Path]]) -> list[Path]:
@@ -172,7 +171,13 @@ def crop_paths(entry: Entry, name: Path, outputs: Outputs) -> dict[Path, list[fl
 def write_crops(image: np.ndarray, entry: Entry, name: Path, outputs: Outputs) -> None:
     """Writes the crops that `crop_paths` names."""
     for path, box in crop_paths(entry, name, outputs).items():
-        save_picture(path, crop(image, np.array(box), outputs.margin))
+        _save(path, crop(image, np.array(box), outputs.margin), outputs)
+
+
+def _save(path: Path, picture: np.ndarray, outputs: Outputs) -> None:
+    if path.resolve() in outputs.inputs:
+        raise UserError(f"{path} would overwrite an input. Name another folder.")
+    save_picture(path, picture)
 
 
 def crop(image: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:

@@ -108,9 +108,9 @@ def _finished(file: BinaryIO, work: int) -> dict[str, _Block]:
 
 
 def _parse(line: bytes) -> dict[str, Any]:
-    """Returns a closing line's object, or an empty one if the line is damaged."""
+    """Returns a closing line's object, or an empty one if the line is damaged or torn."""
     try:
-        return dict(json.loads(line))
+        return dict(json.loads(line)) if line.endswith(b"\n") else {}
     except ValueError:
         return {}
 

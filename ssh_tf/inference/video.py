@@ -29,7 +29,7 @@ from ssh_tf.inference.recording import Recording, plain_path
 from ssh_tf.inference.writers import Entry
 from ssh_tf.progress import Progress, silent
 
-VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".webm")
+_VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".webm")
 
 # Where a source does not state how many frames it has in a second.
 _FRAMES_PER_SECOND = 25.0
@@ -77,6 +77,11 @@ def detect_video(
     return continued({"video": str(source)}, work, kept, results)
 
 
+def is_video(path: Path) -> bool:
+    """Whether a path has a video's name, and is no folder."""
+    return path.suffix.lower() in _VIDEO_SUFFIXES and not path.is_dir()
+
+
 def check_videos(videos: Sequence[Path | int], outputs: Outputs) -> None:
     """Refuses, before any work, videos that are not there or whose results would overwrite others.
 
@@ -94,8 +99,8 @@ def check_videos(videos: Sequence[Path | int], outputs: Outputs) -> None:
                 "Detect them into different folders."
             )
         target = _target(path, outputs)
-        if target is not None and target.resolve() == path.resolve():
-            raise UserError(f"{target} would overwrite the video itself. Name another folder.")
+        if target is not None and target.resolve() in outputs.inputs:
+            raise UserError(f"{target} would overwrite an input. Name another folder.")
 
 
 def _name(source: Path | int) -> str:
@@ -237,7 +242,7 @@ def _check_end(capture: cv2.VideoCapture, source: Path | int, count: int, second
     stated = _frame_count(capture, None)
     length = stated / (capture.get(cv2.CAP_PROP_FPS) or _FRAMES_PER_SECOND)
     if count < _WHOLE * stated and seconds < _WHOLE * length:
-        raise UserError(f"{source} ends after {count} of {stated} frames: it is damaged or cut off.")
+        raise UserError(f"{source} ends after {count} of {stated} frames: it is not whole.")
 
 
 def _rate(capture: cv2.VideoCapture) -> float:
