@@ -1,18 +1,33 @@
-"""Files that are either whole or absent: write aside, then rename."""
+"""Files that are either whole or absent: write aside, then rename. Locks of folders."""
 
 import contextlib
-import fcntl
+import functools
+import logging
 import os
+import re
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ssh_tf.errors import UserError
+from filelock import lock_descriptor
+
+from ssh_tf.errors import UserError, explain
+
+_LOG = logging.getLogger(__name__)
+
+_LOCK = ".lock"
+_WORKSPACE = ".tmp-"
+# A workspace is locked some milliseconds after it was made; one of this age without a lock is dead.
+_SETTLED_SECONDS = 60.0
+# What writers choose formats by, as in `a.png` and `a.weights.h5`.
+_ENDING = re.compile(r"(\.[A-Za-z0-9]{1,12}){0,2}\Z")
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` and renames it to `path` on success.
+    """Yields a temporary path and renames it to `path` on success, when its bytes are on the disk.
 
     On an exception the temporary file is removed and `path` is left as it was.
 
@@ -20,14 +35,87 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path: The final file. Its folder must exist.
 
     Yields:
-        The path to write to. It ends like `path`, since writers choose formats by suffixes.
+        The path to write to, in a folder of its own. It ends like `path`.
     """
-    temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
-    try:
+    with _workspace(path.parent) as workspace:
+        # Of the name only what writers look at: they read `%d` and `:` in it as their own signs.
+        temporary = workspace / f"new{_ending(path.name)}"
         yield temporary
+        _flush(temporary)
         temporary.replace(path)
+        _flush_folder(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yields a new, empty folder and renames it to `path` on success: `atomic_path` for a folder.
+
+    Args:
+        path: The final folder. Its parent must exist; itself it must not.
+
+    Yields:
+        The folder to write into.
+    """
+    with _workspace(path.parent) as workspace:
+        temporary = workspace / "new"
+        temporary.mkdir()
+        yield temporary
+        for part in [*temporary.rglob("*"), temporary]:
+            _flush_folder(part) if part.is_dir() else _flush(part)
+        temporary.rename(path)
+        _flush_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _workspace(folder: Path) -> Iterator[Path]:
+    """Makes a folder for what is not whole yet, and removes it in the end.
+
+    Its name can't be guessed and nobody else may write into it, so no link can wait there.
+    """
+    _remove_leftovers(folder)
+    workspace = Path(tempfile.mkdtemp(prefix=_WORKSPACE, dir=folder))
+    try:
+        with _locked(workspace):
+            yield workspace
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+@functools.cache  # Once per folder and process: a folder of many files is not listed for each.
+def _remove_leftovers(folder: Path) -> None:
+    """Removes the workspaces of writers that were killed. Their locks ended with them."""
+    for workspace in folder.glob(f"{_WORKSPACE}*"):
+        with contextlib.suppress(OSError):  # It is another writer's and may go at any moment.
+            if time.time() - workspace.lstat().st_mtime < _SETTLED_SECONDS:
+                continue
+            with _locked(workspace) as state:
+                dead = state is True
+            if dead:
+                shutil.rmtree(workspace)
+
+
+def _ending(name: str) -> str:
+    match = _ENDING.search(name)
+    return match[0] if match else ""
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file's bytes are on the disk: after a crash a rename may be there without."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    """The same for a folder's list of names, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -54,9 +142,8 @@ def output_folder(path: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(
-            f"Output folder {folder} is not writable ({error.strerror}). Name another."
-        ) from error
+        error.filename = None
+        raise UserError(f"Output folder {folder} is not writable: {explain(error)}") from error
     return folder
 
 
@@ -92,8 +179,9 @@ def existing_file(path: str | Path, what: str) -> Path:
     """
     file = Path(path)
     if not file.is_file():
-        kind = "is a folder, not a file" if file.exists() else "does not exist"
-        raise UserError(f"{file} {kind}. Expected {what}.")
+        kind = "is a folder, not a file" if file.is_dir() else "is a device or pipe, not a file"
+        problem = kind if file.exists() else "does not exist"
+        raise UserError(f"{file} {problem}. Expected {what}.")
     return file
 
 
@@ -101,8 +189,9 @@ def existing_file(path: str | Path, what: str) -> Path:
 def folder_lock(folder: Path, what: str) -> Iterator[None]:
     """Keeps other processes from the same work in a folder.
 
-    The lock is the kernel's, on an open file: it ends with the process, however that ends. The file
-    `.lock` stays; it means nothing by itself.
+    The lock is the kernel's, on an open file: it ends with the process, however that ends, and
+    knows containers that share the folder apart. The file `.lock` stays; it means nothing by
+    itself. Where the file system has no locks, the work goes on without and a line says so.
 
     Args:
         folder: Must exist and be writable.
@@ -114,12 +203,32 @@ def folder_lock(folder: Path, what: str) -> Iterator[None]:
     Raises:
         UserError: If another process holds it.
     """
-    with (folder / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+    with _locked(folder) as state:
+        if state is False:
             raise UserError(
                 f"{folder}: another process works on this {what}. Wait for it, or name another "
                 "folder."
-            ) from error
+            )
+        if state is None:
+            _LOG.warning(
+                "%s: its file system has no locks. Start nothing else on this %s.", folder, what
+            )
         yield
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool | None]:
+    """Tries to lock a folder; yields whether that worked, None where there are no locks.
+
+    An error of the lock itself never means that another process holds it.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(folder / _LOCK, flags, 0o666)
+    try:
+        try:
+            state = lock_descriptor(descriptor, blocking=False)
+        except OSError:  # ENOSYS (Lustre without flock), ENOLCK (NFS without lockd), EOPNOTSUPP
+            state = None
+        yield state
+    finally:
+        os.close(descriptor)

@@ -291,8 +291,12 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(
     ("error", "code", "says"),
     [
-        (OSError(28, "No space left on device", "a.tmp"), 1, "No space left on device (a.tmp)"),
-        (OSError("odd"), 1, "odd"),
+        (
+            OSError(28, "No space left on device", "a.tmp"),
+            1,
+            "a.tmp: No space left on device. Free some space, or name another folder.",
+        ),
+        (OSError("odd"), 1, "odd."),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )

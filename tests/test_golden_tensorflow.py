@@ -15,7 +15,8 @@ from ssh_tf.geometry.anchors import anchor_grid
 from ssh_tf.geometry.proposals import propose
 from ssh_tf.imaging.scale import pyramid_scales, resize, scaled_size, single_scale
 from ssh_tf.inference.graph import Detections, joint_nms, levels
-from ssh_tf.model.layers import CAFFE_MEANS, Preprocess
+from ssh_tf.model.caffe.convert import CAFFE_MEANS
+from ssh_tf.model.layers import Preprocess
 from ssh_tf.model.weights import load_network
 from tests.caffe_writer import write_caffemodel
 from tests.golden import (

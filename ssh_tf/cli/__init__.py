@@ -5,18 +5,13 @@ Each command imports what it needs when it runs, so that `--help` and errors com
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 
-# Before anything imports TensorFlow or OpenCV: their notices would bury our own lines.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
 from ssh_tf.cli import benchmark, data, demo, detect, evaluate, export, serve, train
 from ssh_tf.cli.flags import Flags
-from ssh_tf.errors import InterruptedRunError, UserError
+from ssh_tf.environment import pin_program
+from ssh_tf.errors import InterruptedRunError, UserError, explain
 from ssh_tf.version import __version__
 
 _LOG = logging.getLogger("ssh_tf")
@@ -32,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 for success, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C, 128 + n for a training
         that signal n stopped after it saved.
     """
+    pin_program()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     _LOG.setLevel(logging.INFO)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # It tells of every retry.
@@ -42,8 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ssh-tf {arguments.command}: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"ssh-tf {arguments.command}: {error.strerror or error}{where}", file=sys.stderr)
+        print(f"ssh-tf {arguments.command}: {explain(error)}", file=sys.stderr)
         return 1
     except InterruptedRunError as error:
         print(f"\nssh-tf {arguments.command}: {error}", file=sys.stderr)

@@ -4,11 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
 import tensorflow as tf
-
-matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 

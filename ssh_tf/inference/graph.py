@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from ssh_tf.config import DetectConfig, ModuleConfig
+from ssh_tf.environment import require_tensorflow
 from ssh_tf.geometry.anchors import anchor_grid, grid_size
 from ssh_tf.geometry.boxes import exclude_last_pixel, include_last_pixel
 from ssh_tf.geometry.proposals import face_probability, propose
@@ -44,9 +45,13 @@ def detection_function(
     Returns:
         A function of `[H, W, 3]` uint8 RGB, traceable by `tf.function` for any H and W.
 
+    Raises:
+        UserError: If Keras runs on another backend than TensorFlow.
+
     References:
         `SSH/test.py: detect`.
     """
+    require_tensorflow()
     forward = forward or network.exact()
 
     def detect(image: Tensor) -> Detections:

@@ -17,6 +17,7 @@ import tensorflow as tf
 from ssh_tf.config import Config, load, to_yaml
 from ssh_tf.data.pipeline import training_dataset
 from ssh_tf.data.records import read_manifest
+from ssh_tf.environment import require_tensorflow
 from ssh_tf.errors import InterruptedRunError, UserError
 from ssh_tf.files import folder_lock, output_folder, write_text
 from ssh_tf.model.ssh import SSH
@@ -91,6 +92,7 @@ def train(
             folder, a full disk, or a loss that is not finite.
         InterruptedRunError: After SIGTERM or SIGINT, once the current update is saved.
     """
+    require_tensorflow()
     read_manifest(config.data.records)
     folder = output_folder(workdir)
     strategy = make_strategy()
