@@ -106,10 +106,12 @@ def save_picture(path: Path, image: np.ndarray) -> None:
         UserError: If the format does not take a picture of this size.
     """
     try:
-        _, encoded = cv2.imencode(path.suffix, image[..., ::-1])
-    except cv2.error as error:
+        whole, encoded = cv2.imencode(path.suffix, image[..., ::-1])
+    except cv2.error:
+        whole = False
+    if not whole:
         height, width = image.shape[:2]
-        raise UserError(f"{path}: a picture of {width} x {height} px can't be written.") from error
+        raise UserError(f"{path}: a picture of {width} x {height} px can't be written.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         temporary.write_bytes(encoded.tobytes())

@@ -62,6 +62,16 @@ class Outputs:
         """Where the journal of finished items is kept."""
         return self.pictures or self.crops
 
+    def checked(self, path: Path) -> Path:
+        """Returns the path of a result.
+
+        Raises:
+            UserError: If writing it would overwrite an input.
+        """
+        if path.resolve() in self.inputs:
+            raise UserError(f"{path} would overwrite an input. Name another folder.")
+        return path
+
     def work(self, detector: FaceFinder) -> str:
         """Returns one line that changes with anything that changes the files that are written."""
         settings = dataclasses.replace(self, show=None, inputs=frozenset())
@@ -110,7 +120,7 @@ def _detect_file(detector: FaceFinder, path: Path, name: Path, outputs: Outputs)
     if outputs.pictures is not None or outputs.show is not None:
         picture = picture_of(image, found, outputs)
         if outputs.pictures is not None:
-            _save(outputs.pictures / name, picture, outputs)
+            save_picture(outputs.checked(outputs.pictures / name), picture)
         if outputs.show is not None:
             outputs.show(picture)
     write_crops(image, entry, name, outputs)
@@ -135,9 +145,8 @@ def check_pictures(images: Sequence[tuple[Path, Path]], outputs: Outputs) -> Non
                 f"{firsts[name]} and {path} would both become {name}. "
                 "Detect them into different folders."
             )
-        if outputs.pictures is not None and (outputs.pictures / name).resolve() in outputs.inputs:
-            picture = outputs.pictures / name
-            raise UserError(f"The picture {picture} would overwrite an input. Name another folder.")
+        if outputs.pictures is not None:
+            outputs.checked(outputs.pictures / name)
 
 
 def _picture_names(images: Sequence[tuple[Path, Path]]) -> list[Path]:
@@ -171,13 +180,7 @@ def crop_paths(entry: Entry, name: Path, outputs: Outputs) -> dict[Path, list[fl
 def write_crops(image: np.ndarray, entry: Entry, name: Path, outputs: Outputs) -> None:
     """Writes the crops that `crop_paths` names."""
     for path, box in crop_paths(entry, name, outputs).items():
-        _save(path, crop(image, np.array(box), outputs.margin), outputs)
-
-
-def _save(path: Path, picture: np.ndarray, outputs: Outputs) -> None:
-    if path.resolve() in outputs.inputs:
-        raise UserError(f"{path} would overwrite an input. Name another folder.")
-    save_picture(path, picture)
+        save_picture(outputs.checked(path), crop(image, np.array(box), outputs.margin))
 
 
 def crop(image: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:

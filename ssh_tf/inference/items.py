@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 
-from ssh_tf.errors import UnavailableError, UserError
+from ssh_tf.errors import UnavailableError, UserError, explain
 from ssh_tf.inference.journal import Journal
 from ssh_tf.inference.writers import Entry
 
@@ -73,7 +73,7 @@ def continued(
 def _message(error: Exception, name: str) -> str:
     """Returns one line that names the item and the reason."""
     if isinstance(error, OSError):
-        text = error.strerror or str(error)
+        text = explain(error)
     elif isinstance(error, MemoryError):
         text = "it needs more memory than there is."
     else:

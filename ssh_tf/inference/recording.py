@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import shutil
 import subprocess
 import tempfile
@@ -56,19 +55,17 @@ class Recording:
         self._time = self._seconds = 0.0
 
     def __enter__(self) -> "Recording":
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        folder = self._stack.enter_context(plain_path(self._path.parent))
-        self._raw = folder / f".{os.getpid()}.tmp.mp4"
-        self._stack.callback(self._raw.unlink, missing_ok=True)
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if self._shown is None:
+            return
         with self._stack:
-            if self._shown is not None:
-                writer = self._writer or _Writer(self._raw, self._shown.shape, self._stated)
-                writer.repeat(self._shown, 1)
-                writer.close()
-                self._publish(writer.seconds)
+            writer = self._writer or self._start(self._shown.shape, self._stated)
+            writer.repeat(self._shown, 1)
+            writer.close()
+            if self._sound is not None:
+                _add_sound(writer.path, self._sound, writer.seconds)
 
     def add(self, picture: np.ndarray, seconds: float) -> None:
         """Adds a picture.
@@ -80,18 +77,18 @@ class Recording:
         if self._shown is not None:
             gap = seconds - self._time
             if self._writer is None:
-                self._writer = _Writer(self._raw, picture.shape, _rate(self._stated, gap))
+                self._writer = self._start(self._shown.shape, _rate(self._stated, gap))
             # A picture is shown until the next one's time, but never left out.
             self._seconds += min(gap, _LONGEST_GAP_SECONDS)
             late = self._seconds - self._writer.seconds
             self._writer.repeat(self._shown, max(1, round(late * self._writer.rate)))
         self._shown, self._time = picture, seconds
 
-    def _publish(self, seconds: float) -> None:
-        """Gives the written pictures their sound, and the file its name."""
-        with atomic_path(self._path) as temporary:
-            if not (self._sound and _add_sound(self._raw, self._sound, seconds, temporary)):
-                self._raw.replace(temporary)
+    def _start(self, shape: tuple[int, ...], rate: float) -> "_Writer":
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._stack.enter_context(atomic_path(self._path))
+        folder = self._stack.enter_context(plain_path(temporary.parent))
+        return _Writer(folder / temporary.name, shape, rate)
 
 
 def _rate(stated: float, gap: float) -> float:
@@ -115,7 +112,7 @@ class _Writer:
     def __init__(self, path: Path, shape: tuple[int, ...], rate: float) -> None:
         # More decimals would need a finer clock than the codec has.
         self.rate = round(min(max(rate, _LEAST_RATE), _MOST_RATE), 2)
-        self._path, self._size, self._count = path, (shape[1], shape[0]), 0
+        self.path, self._size, self._count = path, (shape[1], shape[0]), 0
         codec = cv2.VideoWriter.fourcc(*"mp4v")  # the one every build of OpenCV can write
         self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, self.rate, self._size)
         if not self._writer.isOpened():
@@ -142,7 +139,7 @@ class _Writer:
             UserError: If it does not.
         """
         self._writer.release()
-        written = cv2.VideoCapture(str(self._path))
+        written = cv2.VideoCapture(str(self.path))
         count = written.get(cv2.CAP_PROP_FRAME_COUNT) if written.isOpened() else 0
         written.release()
         if count < self._count:
@@ -151,29 +148,26 @@ class _Writer:
             )
 
 
-def _add_sound(pictures: Path, source: Path, seconds: float, result: Path) -> bool:
-    """Joins pictures and the sound of a source, without the names and places that it may tell.
+def _add_sound(video: Path, source: Path, seconds: float) -> None:
+    """Adds the sound of a source to a video, without the names and places that it may tell.
 
     Args:
-        pictures: A video without sound.
+        video: An MP4 without sound, alone in its folder.
         source: A video with or without sound.
-        seconds: Length of `pictures`; the sound ends there.
-        result: The MP4 to write.
-
-    Returns:
-        Whether `result` was written.
+        seconds: Length of `video`; the sound ends there.
     """
     if (ffmpeg := shutil.which("ffmpeg")) is None:
         _LOG.warning("%s: the video has no sound, since ffmpeg is not installed.", source)
-        return False
-    inputs = ["-i", f"file:{pictures}", "-i", f"file:{source}", "-map", "0:v", "-map", "1:a?"]
+        return
+    joined = video.with_name("joined.mp4")
+    inputs = ["-i", f"file:{video}", "-i", f"file:{source}", "-map", "0:v", "-map", "1:a?"]
     anonymous = ["-map_metadata", "-1", "-map_metadata:s", "-1", "-map_chapters", "-1"]
     for codec in ("copy", "aac"):  # MP4 does not take every codec as it is
-        encode = ["-c:v", "copy", "-c:a", codec, "-t", f"{seconds:.3f}", "-f", "mp4"]
+        encode = ["-c:v", "copy", "-c:a", codec, "-t", f"{seconds:.3f}"]
         command = [ffmpeg, "-nostdin", "-v", "error", "-y", *inputs, *anonymous, *encode]
-        run = subprocess.run([*command, f"file:{result}"], capture_output=True, check=False)
+        run = subprocess.run([*command, f"file:{joined}"], capture_output=True, check=False)
         if run.returncode == 0:
-            return True
+            joined.replace(video)
+            return
     reason = " ".join(run.stderr.decode(errors="replace").split())[-200:]
     _LOG.warning("%s: the video has no sound, since ffmpeg failed: %s", source, reason)
-    return False

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -98,9 +99,7 @@ def check_videos(videos: Sequence[Path | int], outputs: Outputs) -> None:
                 f"{firsts[path.stem]} and {path} would both become {path.stem}.mp4. "
                 "Detect them into different folders."
             )
-        target = _target(path, outputs)
-        if target is not None and target.resolve() in outputs.inputs:
-            raise UserError(f"{target} would overwrite an input. Name another folder.")
+        _target(path, outputs)
 
 
 def _name(source: Path | int) -> str:
@@ -108,7 +107,14 @@ def _name(source: Path | int) -> str:
 
 
 def _target(source: Path | int, outputs: Outputs) -> Path | None:
-    return None if outputs.pictures is None else outputs.pictures / f"{_name(source)}.mp4"
+    """Returns the video to write, if any.
+
+    Raises:
+        UserError: If it would overwrite an input.
+    """
+    if outputs.pictures is None:
+        return None
+    return outputs.checked(outputs.pictures / f"{_name(source)}.mp4")
 
 
 def _crops_name(source: Path | int, frame: int) -> Path:
@@ -184,16 +190,18 @@ def _describe(source: Path | int) -> str:
 @contextlib.contextmanager
 def _opened(source: Path | int) -> Iterator[cv2.VideoCapture]:
     with contextlib.ExitStack() as stack:
-        if isinstance(source, Path):
-            existing_file(source, "a video")
-            link = stack.enter_context(plain_path(source))
-            capture = cv2.VideoCapture(str(link))
-        else:
-            capture = cv2.VideoCapture(source)
+        capture = _capture(source, stack)
         stack.callback(capture.release)
         if not capture.isOpened():
             raise UserError(f"{_describe(source)} can't be opened as a video.")
         yield capture
+
+
+def _capture(source: Path | int, stack: contextlib.ExitStack) -> cv2.VideoCapture:
+    if isinstance(source, int):
+        return cv2.VideoCapture(source)
+    existing_file(source, "a video")
+    return cv2.VideoCapture(str(stack.enter_context(plain_path(source))))
 
 
 def _frames(
@@ -230,7 +238,7 @@ def _time(capture: cv2.VideoCapture, last: float, *, first: bool) -> float:
     """Returns the time of the frame that was read, later than that of the last one."""
     seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
     if first:
-        return max(0.0, seconds)
+        return max(0.0, seconds) if math.isfinite(seconds) else 0.0
     return seconds if seconds > last else last + 1 / _rate(capture)
 
 
