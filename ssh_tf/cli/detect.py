@@ -2,9 +2,11 @@
 
 import argparse
 import contextlib
-from collections.abc import Generator, Iterable
-from pathlib import Path
+import logging
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ssh_tf.cli import detect_outputs
 from ssh_tf.cli.detect_outputs import Inputs
@@ -22,9 +24,13 @@ from ssh_tf.errors import UserError
 from ssh_tf.files import folder_lock, output_folder
 
 if TYPE_CHECKING:
-    from ssh_tf.inference.gallery import FaceFinder, Outputs
+    from ssh_tf.inference.contract import FaceDetector
+    from ssh_tf.inference.gallery import Outputs
     from ssh_tf.inference.journal import Journal
     from ssh_tf.inference.writers import Entry, Sink
+
+_LOG = logging.getLogger("ssh_tf")
+_LISTED = 10  # skipped files that are named; the others are counted
 
 
 def add_commands(command: Command) -> None:
@@ -32,7 +38,7 @@ def add_commands(command: Command) -> None:
     add = command("detect", _detect, "find faces in images, videos or a camera and draw them")
     add_model(add, required=False)
     add("--server", help="a server's REST address instead of --model: http://127.0.0.1:8501")
-    add("paths", nargs="*", help="images, folders of images, videos")
+    add("paths", nargs="*", help="images (or their URLs), folders of images, videos")
     add("--camera", type=from_zero, help="a camera's number instead of paths; ends by Ctrl-C")
     add("--frames", type=positive, help="most frames of each video or of the camera (default: all)")
     add("--show_from", type=fraction, help="least score shown (default: 0.5; with --redact 0.3)")
@@ -77,19 +83,30 @@ def _check_flags(arguments: argparse.Namespace) -> None:
 
 
 def _inputs(arguments: argparse.Namespace) -> Inputs:
-    from ssh_tf.imaging.files import find_images
+    from ssh_tf.imaging.fetch import is_url
+    from ssh_tf.imaging.folders import find_images
     from ssh_tf.inference.video import is_video
 
     if arguments.camera is not None:
         return Inputs([], [arguments.camera])
-    videos = [path for path in arguments.paths if is_video(Path(path))]
-    images = list(find_images([path for path in arguments.paths if path not in videos]))
+    urls = [text for text in arguments.paths if is_url(text)]
+    paths = [Path(text) for text in arguments.paths if not is_url(text)]
+    videos = [path for path in paths if is_video(path)]
     if arguments.frames is not None and not videos:
         raise UserError("--frames is for videos. Remove it.")
-    return Inputs(images, [Path(path) for path in videos])
+    found = find_images([path for path in paths if path not in videos])
+    if found.skipped:
+        _LOG.info("Skipped %d that are no images: %s", len(found.skipped), _listed(found.skipped))
+    named = [(url, Path(PurePosixPath(urlsplit(url).path).name or "image")) for url in urls]
+    return Inputs([*found.images, *named], videos)
 
 
-def _finder(arguments: argparse.Namespace) -> "FaceFinder":
+def _listed(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - _LISTED} more" if len(paths) > _LISTED else ""
+    return ", ".join(str(path) for path in paths[:_LISTED]) + more
+
+
+def _finder(arguments: argparse.Namespace) -> "FaceDetector":
     """Returns what finds the faces: a model, or a server's client."""
     if not arguments.server:
         return load_detector(arguments)
@@ -110,7 +127,7 @@ def _journal(stack: contextlib.ExitStack, outputs: "Outputs", work: str) -> "Jou
 
 
 def _entries(
-    detector: "FaceFinder",
+    detector: "FaceDetector",
     inputs: Inputs,
     outputs: "Outputs",
     frames: int | None,

@@ -35,17 +35,17 @@ class Inputs:
     """What is detected.
 
     Attributes:
-        images: `(path, name)` from `find_images`.
+        images: `(path or URL, name)`; the name is relative to the folder it was found in.
         videos: Files, or a camera's number.
     """
 
-    images: Sequence[tuple[Path, Path]]
+    images: Sequence[tuple[Path | str, Path]]
     videos: Sequence[Path | int]
 
     def paths(self) -> frozenset[Path]:
         """Returns the files that must stay as they are, resolved."""
-        videos = [path for path in self.videos if isinstance(path, Path)]
-        return frozenset(path.resolve() for path in (*(path for path, _ in self.images), *videos))
+        sources = [*(source for source, _ in self.images), *self.videos]
+        return frozenset(path.resolve() for path in sources if isinstance(path, Path))
 
 
 def add_flags(add: Flags) -> None:

@@ -88,11 +88,6 @@ class RestClient:
         version = match["version"]
         return cls(match["url"], version=int(version) if version else None, **options)
 
-    @property
-    def url(self) -> str:
-        """Where the model, or its version, is asked."""
-        return self._url
-
     def detect(self, images: Sequence[bytes]) -> list[Faces]:
         """Finds the faces of encoded images.
 

@@ -4,33 +4,25 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
 from ssh_tf.config import Redaction
 from ssh_tf.errors import UserError
-from ssh_tf.imaging.draw import draw_boxes, save_picture
+from ssh_tf.imaging.draw import save_picture
 from ssh_tf.imaging.files import read_image
 from ssh_tf.imaging.redact import redact
-from ssh_tf.inference.graph import Detections
+from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.items import continued
 from ssh_tf.inference.journal import Journal
+from ssh_tf.inference.results import Detections
 from ssh_tf.inference.writers import Entry
 from ssh_tf.progress import Progress, silent
 
 # What pictures are written as; others become PNG.
 _PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
-
-class FaceFinder(Protocol):
-    """Anything that finds faces: a `Detector`, an `ExportedDetector`, a server's client."""
-
-    def detect(self, image: np.ndarray) -> Detections:
-        """Finds the faces of `[H, W, 3]` uint8 RGB."""
-
-    def fingerprint(self) -> str:
-        """Returns one line that another model or another setting would change."""
+ImageFile = Path | str  # a URL is no path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,15 +64,15 @@ class Outputs:
             raise UserError(f"{path} would overwrite an input. Name another folder.")
         return path
 
-    def work(self, detector: FaceFinder) -> str:
+    def work(self, detector: FaceDetector) -> str:
         """Returns one line that changes with anything that changes the files that are written."""
         settings = dataclasses.replace(self, show=None, inputs=frozenset())
         return f"{settings} {detector.fingerprint()}"
 
 
 def detect_files(
-    detector: FaceFinder,
-    images: Sequence[tuple[Path, Path]],
+    detector: FaceDetector,
+    images: Sequence[tuple[ImageFile, Path]],
     outputs: Outputs,
     *,
     journal: Journal | None = None,
@@ -90,7 +82,7 @@ def detect_files(
 
     Args:
         detector: What finds the faces.
-        images: `(path, name)` from `find_images`.
+        images: `find_images(...).images`; URLs may be among the paths.
         outputs: What is written. Pictures whose format can't be written become PNG.
         journal: Of finished images, which are not detected again.
         progress: See `ssh_tf.progress`.
@@ -113,32 +105,32 @@ def detect_files(
         tick()
 
 
-def _detect_file(detector: FaceFinder, path: Path, name: Path, outputs: Outputs) -> Iterator[Entry]:
-    image = read_image(path)
-    found = detector.detect(image)
-    entry = {"image": str(path), **faces_entry(image.shape[:2], found)}
+def _detect_file(
+    detector: FaceDetector, source: ImageFile, name: Path, outputs: Outputs
+) -> Iterator[Entry]:
+    found = detector.detect(read_image(source))
+    entry = {"image": str(source), **found.to_dict(), **write_crops(found, name, outputs)}
     if outputs.pictures is not None or outputs.show is not None:
-        picture = picture_of(image, found, outputs)
+        picture = picture_of(found, outputs)
         if outputs.pictures is not None:
             save_picture(outputs.checked(outputs.pictures / name), picture)
         if outputs.show is not None:
             outputs.show(picture)
-    write_crops(image, entry, name, outputs)
     yield entry
 
 
 def _results(entry: Entry, name: Path, outputs: Outputs) -> list[Path]:
     pictures = [] if outputs.pictures is None else [outputs.pictures / name]
-    return pictures + list(crop_paths(entry, name, outputs))
+    return pictures + crops_of(entry)
 
 
-def check_pictures(images: Sequence[tuple[Path, Path]], outputs: Outputs) -> None:
+def check_pictures(images: Sequence[tuple[ImageFile, Path]], outputs: Outputs) -> None:
     """Refuses pictures that would overwrite an image or each other.
 
     Raises:
         UserError: Naming them.
     """
-    firsts: dict[Path, Path] = {}
+    firsts: dict[Path, ImageFile] = {}
     for (path, _), name in zip(images, _picture_names(images), strict=True):
         if firsts.setdefault(name, path) is not path:
             raise UserError(
@@ -149,7 +141,7 @@ def check_pictures(images: Sequence[tuple[Path, Path]], outputs: Outputs) -> Non
             outputs.checked(outputs.pictures / name)
 
 
-def _picture_names(images: Sequence[tuple[Path, Path]]) -> list[Path]:
+def _picture_names(images: Sequence[tuple[ImageFile, Path]]) -> list[Path]:
     """Names the picture of each image, relative to the pictures' folder."""
     return [
         name if name.suffix.lower() in _PICTURE_SUFFIXES else name.with_name(f"{name.name}.png")
@@ -157,53 +149,34 @@ def _picture_names(images: Sequence[tuple[Path, Path]]) -> list[Path]:
     ]
 
 
-def crop_paths(entry: Entry, name: Path, outputs: Outputs) -> dict[Path, list[float]]:
-    """Names the crops of an image, best face first.
+def write_crops(found: Detections, name: Path, outputs: Outputs) -> Entry:
+    """Writes the crops of the sure faces, best first: `<stem>_1`, `<stem>_2`, ...
 
     Args:
-        entry: Of the image.
+        found: Of one image.
         name: Of its picture, relative to a folder.
-        outputs: Where crops go, if anywhere, and which faces get one.
+        outputs: Where crops go, if anywhere.
 
     Returns:
-        File -> box.
+        `crops`, their paths, for the image's entry; nothing if none are asked for.
     """
     if outputs.crops is None:
         return {}
-    boxes = [face["box"] for face in entry["faces"] if face["score"] >= outputs.show_from]
-    return {
-        outputs.crops / name.with_stem(f"{name.stem}_{i}"): box
-        for i, box in enumerate(boxes, start=1)
-    }
+    paths = []
+    for i, crop in enumerate(found.filter(outputs.show_from).crops(outputs.margin), start=1):
+        paths.append(outputs.checked(outputs.crops / name.with_stem(f"{name.stem}_{i}")))
+        save_picture(paths[-1], crop)
+    return {"crops": [str(path) for path in paths]}
 
 
-def write_crops(image: np.ndarray, entry: Entry, name: Path, outputs: Outputs) -> None:
-    """Writes the crops that `crop_paths` names."""
-    for path, box in crop_paths(entry, name, outputs).items():
-        save_picture(outputs.checked(path), crop(image, np.array(box), outputs.margin))
+def crops_of(entry: Entry) -> list[Path]:
+    """Returns the files that `write_crops` wrote for an entry."""
+    return [Path(path) for path in entry.get("crops", ())]
 
 
-def crop(image: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:
-    """Cuts a face out, with a margin, as far as the image reaches: at least one px."""
-    height, width = image.shape[:2]
-    wider = margin * (box[2:] - box[:2])
-    x1, y1 = np.clip(np.floor(box[:2] - wider), 0, (width - 1, height - 1)).astype(int)
-    x2, y2 = np.clip(np.ceil(box[2:] + wider), (x1 + 1, y1 + 1), (width, height)).astype(int)
-    return image[y1:y2, x1:x2]
-
-
-def picture_of(image: np.ndarray, found: Detections, outputs: Outputs) -> np.ndarray:
-    """Marks the faces that are sure enough, or hides them."""
-    shown = found.scores >= outputs.show_from
+def picture_of(found: Detections, outputs: Outputs) -> np.ndarray:
+    """Marks the sure faces of an image, or hides them."""
+    sure = found.filter(outputs.show_from)
     if outputs.redaction is not None:
-        return redact(image, found.boxes[shown], outputs.redaction)
-    return draw_boxes(image, found.boxes[shown], found.scores[shown])
-
-
-def faces_entry(size: tuple[int, ...], found: Detections) -> dict[str, Any]:
-    """Returns one image's `height`, `width` and `faces` as plain values for JSON."""
-    faces = [
-        {"box": [round(float(x), 2) for x in box], "score": round(float(score), 6)}
-        for box, score in zip(found.boxes, found.scores, strict=True)
-    ]
-    return {"height": size[0], "width": size[1], "faces": faces}
+        return redact(found.image, sure.boxes, outputs.redaction)
+    return sure.draw()

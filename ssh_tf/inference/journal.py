@@ -43,8 +43,8 @@ class Journal:
 
     def entries(self, source: Path) -> Iterator[Entry] | None:
         """Returns the entries of an item, or `None` if it is not finished."""
-        block = self._blocks.get(str(source))
-        if block is None or block.stamp != _stamp(source):
+        block, stamp = self._blocks.get(str(source)), _stamp(source)
+        if block is None or not stamp or block.stamp != stamp:
             return None
         return self._read(block)
 

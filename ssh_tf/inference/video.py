@@ -15,18 +15,12 @@ from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file
 from ssh_tf.geometry.boxes import pairwise_iou
 from ssh_tf.imaging.redact import redact
-from ssh_tf.inference.gallery import (
-    FaceFinder,
-    Outputs,
-    crop_paths,
-    faces_entry,
-    picture_of,
-    write_crops,
-)
-from ssh_tf.inference.graph import Detections
+from ssh_tf.inference.contract import FaceDetector
+from ssh_tf.inference.gallery import Outputs, crops_of, picture_of, write_crops
 from ssh_tf.inference.items import continued
 from ssh_tf.inference.journal import Journal
 from ssh_tf.inference.recording import Recording, plain_path
+from ssh_tf.inference.results import Detections
 from ssh_tf.inference.writers import Entry
 from ssh_tf.progress import Progress, silent
 
@@ -41,7 +35,7 @@ _SAME_FACE_IOU = 0.3
 
 
 def detect_video(
-    detector: FaceFinder,
+    detector: FaceDetector,
     source: Path | int,
     outputs: Outputs,
     *,
@@ -117,18 +111,13 @@ def _target(source: Path | int, outputs: Outputs) -> Path | None:
     return outputs.checked(outputs.pictures / f"{_name(source)}.mp4")
 
 
-def _crops_name(source: Path | int, frame: int) -> Path:
-    return Path(f"{_name(source)}_{frame:06d}.jpg")
-
-
 def _results(entry: Entry, source: Path | int, outputs: Outputs) -> list[Path]:
     target = _target(source, outputs)
-    crops = crop_paths(entry, _crops_name(source, entry["frame"]), outputs)
-    return [*crops] if target is None else [target, *crops]
+    return crops_of(entry) if target is None else [target, *crops_of(entry)]
 
 
 def _detect_frames(
-    detector: FaceFinder,
+    detector: FaceDetector,
     source: Path | int,
     outputs: Outputs,
     limit: int | None,
@@ -144,21 +133,18 @@ def _detect_frames(
         for index, (seconds, image) in enumerate(_frames(capture, source, limit)):
             found = detector.detect(image)
             if recording is not None:
-                recording.add(_picture(image, found, outputs, lost), seconds)
-            faces = faces_entry(image.shape[:2], found)
-            entry = {"video": str(source), "frame": index, "seconds": round(seconds, 3), **faces}
-            write_crops(image, entry, _crops_name(source, index), outputs)
-            yield entry
+                recording.add(_picture(found, outputs, lost), seconds)
+            entry = {"video": str(source), "frame": index, "seconds": round(seconds, 3)}
+            name = Path(f"{_name(source)}_{index:06d}.jpg")
+            yield {**entry, **found.to_dict(), **write_crops(found, name, outputs)}
             tick()
 
 
-def _picture(
-    image: np.ndarray, found: Detections, outputs: Outputs, lost: "LostFaces"
-) -> np.ndarray:
+def _picture(found: Detections, outputs: Outputs, lost: "LostFaces") -> np.ndarray:
     if outputs.redaction is None:
-        return picture_of(image, found, outputs)
-    boxes = lost.join(found.boxes[found.scores >= outputs.show_from])
-    return redact(image, boxes, outputs.redaction)
+        return picture_of(found, outputs)
+    boxes = lost.join(found.filter(outputs.show_from).boxes)
+    return redact(found.image, boxes, outputs.redaction)
 
 
 class LostFaces:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from ssh_tf.errors import UserError
+from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.gallery import Outputs
-from ssh_tf.inference.graph import Detections
 from ssh_tf.inference.video import LostFaces, check_videos, detect_video
 from ssh_tf.inference.writers import Entry
 from ssh_tf.progress import silent
@@ -20,22 +20,25 @@ from ssh_tf.progress import silent
 FRAMES, HEIGHT, WIDTH = 5, 480, 640
 
 
-class Brightest:
+class Brightest(FaceDetector):
     """Finds one face, whose left border is the frame's mean brightness."""
 
     def __init__(self, stop_at: int | None = None) -> None:
         self.stop_at = stop_at
         self.seen = 0
 
-    def fingerprint(self) -> str:
-        return "brightest"
-
-    def detect(self, image: np.ndarray) -> Detections:
+    def find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.seen == self.stop_at:
             raise KeyboardInterrupt
         self.seen += 1
-        left = image[..., 0].mean()  # red: the order of the channels matters
-        return Detections(np.array([[left, 10, 250, 90]], np.float32), np.array([0.9], np.float32))
+        left = pixels[..., 0].mean()  # red: the order of the channels matters
+        return np.array([[left, 10, 250, 90]], np.float32), np.array([0.9], np.float32)
+
+    def fingerprint(self) -> str:
+        return "brightest"
+
+    def __repr__(self) -> str:
+        return "Brightest()"
 
 
 @pytest.fixture(scope="module")
@@ -298,10 +301,10 @@ def test_without_hold_only_the_found_faces_are_hidden():
 class Blinking(Brightest):
     """Misses the face in the third frame."""
 
-    def detect(self, image: np.ndarray) -> Detections:
+    def find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.seen += 1
         row = boxes([200, 100, 400, 300]) if self.seen != 3 else boxes()
-        return Detections(row, np.full(len(row), 0.9, np.float32))
+        return row, np.full(len(row), 0.9, np.float32)
 
 
 @pytest.mark.parametrize(("hold", "hidden"), [(1, [1, 1, 1, 1, 1]), (0, [1, 1, 0, 1, 1])])
