@@ -71,11 +71,13 @@ def continued(
 
 
 def _message(error: Exception, name: str) -> str:
-    """Returns one line that names the item and the reason."""
+    """Returns what names the item and the reason, as in the item's entry."""
     if isinstance(error, OSError):
         text = explain(error)
     elif isinstance(error, MemoryError):
         text = "it needs more memory than there is."
+    elif isinstance(error, UserError):
+        text = str(error)
     else:
-        text = " ".join(str(error).split())
+        text = " ".join(str(error).split())  # OpenCV's messages have several lines.
     return text if name in text else f"{name}: {text}"

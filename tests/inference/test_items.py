@@ -34,7 +34,7 @@ def attempt(error: BaseException) -> list[Entry]:
         (OSError(errno.EACCES, "Permission denied", "a.jpg"), "a.jpg: Permission denied"),
         (OSError(errno.ENAMETOOLONG, "File name too long"), "a.jpg: File name too"),
         (MemoryError(), "a.jpg: it needs more memory than there is."),
-        (UserError("a.jpg\n  spreads"), "a.jpg spreads"),
+        (cv2.error("several\n  lines"), "a.jpg: several lines"),
     ],
 )
 def test_a_failed_item_is_named_and_what_it_gave_is_kept(error: BaseException, message: str):
