@@ -103,7 +103,7 @@ def save_picture(path: Path, image: np.ndarray) -> None:
     Nothing but the pixels is written: no orientation, place, time or thumbnail.
 
     Raises:
-        UserError: If the format does not take a picture of this size.
+        UserError: If the format is not known, or does not take a picture of this size.
     """
     try:
         whole, encoded = cv2.imencode(path.suffix, image[..., ::-1])
