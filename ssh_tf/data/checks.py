@@ -11,7 +11,7 @@ from ssh_tf.data.annotations import AnnotatedImage, loss_reason, training_corner
 from ssh_tf.data.records import to_example
 from ssh_tf.data.sources import Source
 from ssh_tf.errors import UserError
-from ssh_tf.imaging.files import decode_bytes
+from ssh_tf.imaging.decoder import decode_bytes
 from ssh_tf.imaging.header import (
     JPEG_START,
     PNG_SIGNATURE,

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ssh_tf import signature
 from ssh_tf.data.annotations import ATTRIBUTES
-from ssh_tf.imaging.files import decode
+from ssh_tf.imaging.decoder import decode
 from ssh_tf.imaging.header import JPEG_START, UPRIGHT
 from ssh_tf.imaging.orientation import upright_boxes_graph, upright_graph, upright_size_graph
 

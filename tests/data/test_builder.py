@@ -23,7 +23,7 @@ from ssh_tf.data.records import parse_example
 from ssh_tf.data.sources import Source, open_annotations, open_wider
 from ssh_tf.errors import UserError
 from ssh_tf.files import folder_lock
-from ssh_tf.imaging.files import decode
+from ssh_tf.imaging.decoder import decode
 from tests.conftest import REPOSITORY
 from tests.small import WIDER_BOXES, WIDER_FACES, encode, picture, write_wider
 
@@ -522,7 +522,11 @@ def test_what_each_way_of_verifying_sees(root: Path, tmp_path: Path):
             except UserError:
                 seen.setdefault(name, []).append(verify)
     # Decoders fill with gray what is missing of a JPEG that ends early but properly.
-    assert seen == {"cut": ["header", "full"], "header": ["none", "header", "full"]}
+    assert seen == {
+        "cut": ["header", "full"],
+        "cut, with an end marker": ["full"],
+        "header": ["none", "header", "full"],
+    }
 
 
 def kind(image: np.ndarray, suffix: str, *options: int) -> Callable[[], bytes]:
