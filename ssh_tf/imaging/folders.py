@@ -72,15 +72,13 @@ def _walk(folder: Path, skipped: list[Path], entered: frozenset[str]) -> Iterato
         skipped: Receives what is left out.
         entered: The real paths of the folders on the way: a link to one of them is a loop.
     """
-    real = os.path.realpath(folder)
-    if real in entered:
-        return
+    entered |= {os.path.realpath(folder)}
     for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or os.path.realpath(entry) in entered:
             skipped.append(entry)
-        elif entry.is_dir():
-            yield from _walk(entry, skipped, entered | {real})
-        elif entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
+        elif os.path.isdir(entry):
+            yield from _walk(entry, skipped, entered)
+        elif entry.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(entry):
             yield entry
         else:
             skipped.append(entry)
