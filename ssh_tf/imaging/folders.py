@@ -29,7 +29,7 @@ class FoundImages(NamedTuple):
 
     Attributes:
         images: `(path, name)` of each image: the name is relative to the folder it was found in.
-        skipped: Files that are no images, and hidden files and folders.
+        skipped: Files that are no images, empty or unreadable folders, and hidden files and folders.
     """
 
     images: list[tuple[Path, Path]]
@@ -72,12 +72,18 @@ def _walk(folder: Path, skipped: list[Path], entered: frozenset[str]) -> Iterato
         skipped: Receives what is left out.
         entered: The real paths of the folders on the way: a link to one of them is a loop.
     """
-    entered |= {os.path.realpath(folder)}
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith(".") or os.path.realpath(entry) in entered:
+    real = os.path.realpath(folder)
+    try:
+        entries = [] if real in entered else sorted(folder.iterdir())
+    except OSError:  # No permission, or gone meanwhile.
+        entries = []
+    if not entries:
+        skipped.append(folder)
+    for entry in entries:
+        if entry.name.startswith("."):
             skipped.append(entry)
         elif os.path.isdir(entry):
-            yield from _walk(entry, skipped, entered)
+            yield from _walk(entry, skipped, entered | {real})
         elif entry.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(entry):
             yield entry
         else:

@@ -1,5 +1,6 @@
 """Tests of finding images in folders."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,18 @@ def test_names_of_255_bytes_are_found(tmp_path: Path):
     assert len(name.encode()) == 255
     (tmp_path / name).touch()
     assert find_images([tmp_path]).images == [(tmp_path / name, Path(name))]
+
+
+def test_a_folder_that_can_t_be_read_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.jpg").touch()
+    read = Path.iterdir
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        if folder.name == "closed":
+            raise PermissionError
+        return read(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    images, skipped = find_images([tmp_path])
+    assert (len(images), skipped) == (1, [tmp_path / "closed"])
