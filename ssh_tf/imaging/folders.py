@@ -29,7 +29,8 @@ class FoundImages(NamedTuple):
 
     Attributes:
         images: `(path, name)` of each image: the name is relative to the folder it was found in.
-        skipped: Files that are no images, empty or unreadable folders, and hidden files and folders.
+        skipped: Files that are no images, folders that are empty or can't be read, and all that is
+            hidden.
     """
 
     images: list[tuple[Path, Path]]
