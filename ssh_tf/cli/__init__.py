@@ -18,6 +18,22 @@ from ssh_tf.errors import InterruptedRunError, UserError, error_code, explain
 from ssh_tf.version import __version__
 
 _MODULES = (demo, data, train, evaluate, detect, export, serve, benchmark)
+# What `--help` shows of each command; every one of them parses.
+_EXAMPLES = {
+    "demo": "--out demo",
+    "synth": "--out drawn --images 100",
+    "records": "--wider_root WIDER --split train --out tfrecords/wider_train",
+    "inspect": "tfrecords/wider_train",
+    "train": "--config configs/wider_vgg16.yaml --workdir runs/first",
+    "plot": "runs/first",
+    "evaluate": "--model runs/first --data_root WIDER --ground_truth MATS --out runs/first/val",
+    "score": "--detections runs/first/val/detections --ground_truth MATS --out rescored",
+    "detect": "--model runs/first photos --out pictures --json boxes.json",
+    "convert": "--caffemodel SSH.caffemodel --out ssh.keras",
+    "export": "--model runs/first --out export/models/ssh",
+    "serve": "--model_dir export/models/ssh",
+    "benchmark": "--sizes 600x1000 --runs 3",
+}
 # Causes that are the machine's, whatever library's error tells of them.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -81,9 +97,9 @@ def parser() -> Parser:
     root.add_argument("--version", action="version", version=__version__)
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, run: Run, text: str, *, example: str = "") -> Flags:
-        epilog = f"example:\n  ssh-tf {name} {example}" if example else None
-        sub = commands.add_parser(name, help=text, description=text, epilog=epilog)
+    def command(name: str, run: Run, text: str) -> Flags:
+        example = f"example:\n  ssh-tf {name} {_EXAMPLES[name]}"
+        sub = commands.add_parser(name, help=text, description=text, epilog=example)
         sub.set_defaults(run=run, parser=sub)
         return Flags(sub)
 

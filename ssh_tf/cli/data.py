@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssh_tf.cli.flags import Command
-from ssh_tf.cli.terminal import import_tensorflow, progress
+from ssh_tf.cli.terminal import import_tensorflow, next_command, progress, say
 from ssh_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ def _synth(arguments: argparse.Namespace) -> None:
         smallest_px=arguments.smallest_px,
         progress=progress,
     )
-    print(f"{arguments.images} images in {arguments.out}")
+    say(f"{arguments.images} images in {arguments.out}")
+    records = Path("tfrecords") / f"{Path(arguments.out).name}_{arguments.split}"
+    split = ("--split", arguments.split) if arguments.split != "train" else ()
+    next_command("records", "--wider_root", arguments.out, *split, "--out", records)
 
 
 def _records(arguments: argparse.Namespace) -> None:
@@ -94,18 +97,19 @@ def _records(arguments: argparse.Namespace) -> None:
     )
     skipped = manifest["skipped"]
     for image in skipped:
-        print(f"left out: {image['reason']}")
-    print(
+        say(f"left out: {image['reason']}")
+    say(
         f"{manifest['images']} images, {manifest['faces']} of {manifest['annotated_faces']} "
         f"annotated faces (the others are under 1 px or on images left out), {len(skipped)} images "
         f"left out, in {len(manifest['shards'])} shards in {arguments.out}"
     )
     if manifest["official"] is False:
         images, faces = source.official_counts or (0, 0)
-        print(
+        say(
             f"This is not all of WIDER FACE's {source.split}: that has {images:,} images and "
             f"{faces:,} faces."
         )
+    next_command("inspect", arguments.out)
 
 
 def _source(arguments: argparse.Namespace) -> "Source":
@@ -137,5 +141,5 @@ def _inspect(arguments: argparse.Namespace) -> None:
     from ssh_tf.data.inspection import inspect_records
 
     out = arguments.out or Path(arguments.records) / "inspect"
-    print(inspect_records(arguments.records, out, progress=progress))
-    print(f"Pictures in {out}")
+    say(*inspect_records(arguments.records, out, progress=progress).splitlines())
+    say(f"Pictures in {out}")

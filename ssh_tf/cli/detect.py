@@ -16,7 +16,7 @@ from ssh_tf.cli.flags import (
     load_detector,
     positive,
 )
-from ssh_tf.cli.terminal import import_tensorflow, progress
+from ssh_tf.cli.terminal import import_tensorflow, progress, say
 from ssh_tf.errors import UserError
 from ssh_tf.files import output_file, output_folder, write_text
 
@@ -123,6 +123,6 @@ def _summarise(entries: Entries, arguments: argparse.Namespace) -> None:
     unreadable = sum("error" in entry for entry in entries)
     faces = [face for entry in entries for face in entry.get("faces", [])]
     drawn = sum(face["score"] >= arguments.show_from for face in faces)
-    print(f"{drawn} faces drawn in {len(entries) - unreadable} pictures in {arguments.out}")
+    say(f"{drawn} faces drawn in {len(entries) - unreadable} pictures in {arguments.out}")
     if unreadable:
         raise UserError(f"{unreadable} of {len(entries)} images can't be read, see above.")

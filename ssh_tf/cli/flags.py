@@ -6,12 +6,12 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import flags
 from absl.flags import argparse_flags
 
-from ssh_tf.cli.terminal import printable
+from ssh_tf.cli.terminal import complain
 from ssh_tf.config import PRESETS
 from ssh_tf.errors import UserError
 
@@ -28,7 +28,7 @@ LARGEST = 2**31 - 1
 _SETTINGS = ("shorter_px", "longer_px", "score_threshold", "top_k", "max_detections")
 
 
-class Parser(argparse_flags.ArgumentParser):  # type: ignore[misc]
+class Parser(argparse_flags.ArgumentParser):
     """absl's parser; a word that nobody knows is answered with the nearest that is known."""
 
     def __init__(self, **options: Any) -> None:
@@ -40,7 +40,9 @@ class Parser(argparse_flags.ArgumentParser):  # type: ignore[misc]
         """Ends with the usage, what is wrong, and exit code 2."""
         if choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
             message += did_you_mean(choice[1], re.findall(r"[\w.-]+", choice[2]))
-        super().error(printable(message))
+        self.print_usage(sys.stderr)
+        complain(f"{self.prog}: error: {message}")
+        raise SystemExit(2)
 
     def unknown(self, words: Sequence[str]) -> NoReturn:
         """Ends like `error`, with what was given and is no flag of this command."""
@@ -76,15 +78,14 @@ class Flags:
         self._group = self._parser.add_argument_group(title)
 
 
-class Command(Protocol):
-    """Declares a command; see `ssh_tf.cli.parser`."""
-
-    def __call__(self, name: str, run: Run, text: str, *, example: str = "") -> Flags:
-        """Returns what declares its flags."""
+# Declares a command by its name, what runs it and its line in `--help`.
+Command = Callable[[str, Run, str], Flags]
 
 
 def parse(root: Parser, words: Sequence[str]) -> argparse.Namespace:
     """Parses a command and its flags, those of absl included; wrong usage exits with 2."""
+    arguments: argparse.Namespace
+    flags.FLAGS["verbosity"].unparse()  # An earlier command of this process may have set it.
     try:
         arguments, unknown = root.parse_known_args(_underscored(words))
     except flags.Error as error:
@@ -117,17 +118,11 @@ def add_model(add: Flags, *, required: bool = True) -> None:
     )
     add("--preset", choices=list(PRESETS), help="scale of a data set's published results")
     add("--pyramid", action="store_true", help="the official image pyramid: preset wider_pyramid")
-    add(
-        "--shorter_px", type=positive, help="scale of the shorter side (default: the run's, or 1200)"
-    )
-    add(
-        "--longer_px", type=positive, help="limit of the longer side (default: the run's, or 1600)"
-    )
+    add("--shorter_px", type=positive, help="size of the shorter side (default: the run's or 1200)")
+    add("--longer_px", type=positive, help="limit of the longer side (default: the run's or 1600)")
     add("--score_threshold", type=fraction, help="boxes need a greater score (default: 0.05)")
-    add(
-        "--top_k", type=positive, help="best boxes that each module keeps before NMS (default: 1000)"
-    )
-    add("--max_detections", type=positive, help="most faces of an image (default: all; export: 750)")
+    add("--top_k", type=positive, help="boxes each module passes to the NMS (default: 1000)")
+    add("--max_detections", type=positive, help="limit per image (default: none; export: 750)")
     add.group("input and output")
 
 

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 from ssh_tf.cli.flags import Command
-from ssh_tf.cli.terminal import import_tensorflow
+from ssh_tf.cli.terminal import import_tensorflow, say
 from ssh_tf.errors import UserError
 
 # What the `serving` extra installs, by the names of the imports.
@@ -58,11 +58,11 @@ def _serve(arguments: argparse.Namespace) -> None:
         signal.signal(number, ask_to_stop)
     with server:
         url = f"http://{arguments.host}:{server.rest_port}"
-        print(f"The page to try it: {url}/", flush=True)
-        print(f"REST {url}/v1/models/{arguments.name}:predict", flush=True)
-        print(f"gRPC {arguments.host}:{server.grpc_port}", flush=True)
+        say(f"The page to try it: {url}/")
+        say(f"REST {url}/v1/models/{arguments.name}:predict")
+        say(f"gRPC {arguments.host}:{server.grpc_port}")
         stop.wait()
-        print("Stopping: what runs is finished first; once more stops at once", flush=True)
+        say("Stopping: what runs is finished first; once more stops at once")
 
 
 def _limits(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -5,6 +5,7 @@ that are no text are shown by their codes.
 """
 
 import contextlib
+import io
 import logging
 import os
 import shlex
@@ -30,7 +31,7 @@ _bars: list["tqdm[Any]"] = []
 
 
 def printable(text: str) -> str:
-    """Returns text as one line that can't steer a terminal: what is no printable sign is escaped."""
+    """Returns text as one line that can't steer a terminal: control signs become their codes."""
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
     )
@@ -85,15 +86,12 @@ class _Formatter(logging.Formatter):
         return prefix + printable(record.getMessage()) + trace
 
 
-class _BesideBars:
+class _BesideBars(io.TextIOBase):
     """The current stderr; bars are taken away before a line and drawn again after it."""
 
-    def write(self, text: str) -> None:
+    def write(self, text: str) -> int:
         with tqdm.external_write_mode(file=sys.stderr):
-            sys.stderr.write(text)
-
-    def flush(self) -> None:
-        sys.stderr.flush()
+            return sys.stderr.write(text)
 
 
 def import_tensorflow() -> None:
