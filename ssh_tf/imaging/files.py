@@ -117,7 +117,7 @@ def _decode_whole(encoded: bytes, name: str) -> np.ndarray:
         return np.asarray(decode_bytes(encoded))
     except tf.errors.ResourceExhaustedError as error:
         raise UserError(f"{name} needs more memory than there is.") from error
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, UnicodeDecodeError) as error:  # Some messages quote the bytes.
         raise UserError(f"{name} is not a whole JPEG or PNG image.") from error
 
 

@@ -38,12 +38,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (world / "good.yaml").write_text(
         f"model: {{weights: random}}\ndata: {{records: {world}/records}}"
     )
-    (world / "twins").mkdir()
-    for name in ("twins/a.jpg", "twins/a.png", "a.avi", "a.mov"):
-        (world / name).touch()
     (world / "images" / "good.jpg").write_bytes(encode(picture()))
-    (world / "text.jpg").write_text("hello")
-    (world / "truncated.jpg").write_bytes(encode(picture())[:-300])
     for name in ("wider", "wider_text", "wider_truncated", "wider_missing"):
         write_wider(world / name)
     image = "WIDER_train/images/0--Parade/a.jpg"

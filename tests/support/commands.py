@@ -33,4 +33,4 @@ class Stub:
 
     def detect(self, image: np.ndarray) -> Detections:
         boxes = np.array([[10, 12, 30, 36]], np.float32)
-        return Detections(boxes, np.array([0.9], np.float32), image.shape[:2])
+        return Detections(boxes, np.array([0.9], np.float32), image.shape[:2], image)
