@@ -41,8 +41,8 @@ class Checks:
             looks for its end; `none` reads the header alone, which has the size.
         on_error: What a broken or missing image does: `fail` stops the build, `skip` leaves it out
             and names it in the manifest.
-        allow_lost: Whether a build goes on though more than 1 % of the annotated boxes have no pixel
-            in their image. With data that follows WIDER FACE it always does, as officially.
+        allow_lost: Whether a build goes on though more than 1 % of the annotated boxes have no
+            pixel in their image. With data that follows WIDER FACE it does, as officially.
     """
 
     verify: Verify = "full"

@@ -252,7 +252,9 @@ def test_a_finished_but_damaged_build_is_not_called_finished(root: Path, tmp_pat
 @pytest.mark.parametrize(
     "numbers", [{"shards": 0}, {"workers": 0}, {"shards": -1}, {"workers": 10**6}, {"seed": -1}]
 )
-def test_numbers_that_make_no_sense_are_refused(root: Path, tmp_path: Path, numbers: dict[str, int]):
+def test_numbers_that_make_no_sense_are_refused(
+    root: Path, tmp_path: Path, numbers: dict[str, int]
+):
     with pytest.raises(UserError, match="shards and workers must be at least 1"):
         build_records(open_wider(root, "train"), tmp_path / "out", **numbers)
 
