@@ -220,6 +220,8 @@ class DetectConfig(Settings):
     1600), whose scale is that of `pyramid_base_px` x entry / its shorter side."""
     pyramid_base_px: tuple[PositiveInt, PositiveInt] = (800, 1200)
     """Shorter and longer side of the pyramid's base (`wider_pyramid.yml` PYRAMID_BASE_SIZE)."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of the network; scores, boxes and NMS are float32. Official: float32."""
     top_k: int = Field(default=1000, gt=0)
     """Best boxes each module passes to the joint NMS (N_DETS_PER_MODULE)."""
     exact_decode: bool = False
