@@ -58,6 +58,16 @@ class ModelConfig(Settings):
 
     modules: tuple[ModuleConfig, ...] = Field(default=(M1, M2, M3), min_length=1)
     """Detection modules, finest first."""
+    backbone: Literal["vgg16", "mobilenet"] = "vgg16"
+    """Trunk: VGG-16 (official), or MobileNet v1 for machines without a GPU (ours)."""
+    width: float = Field(default=0.25, gt=0, le=1)
+    """Multiplier of MobileNet's filters (arXiv:1704.04861, 3.3); VGG-16 has none."""
+    activation: Literal["relu6", "leaky_relu"] = "relu6"
+    """MobileNet's: `relu6` as in Keras' weights; `leaky_relu` (slope 0.1) as in the weights that
+    RetinaFace's MobileNet-0.25 starts from. They belong to the weights: exchanged, nothing of
+    ImageNet is left. The detection modules have ReLU in either case."""
+    fuse_channels: int = Field(default=128, gt=0)
+    """Width of the 1x1 reductions and of the fused map (`conv4_128`, `conv5_128`)."""
     fusion: bool = True
     """Whether the stride-8 module also sees upsampled conv5_3 (paper 3.1; ablation in 4.5)."""
     context: bool = True
@@ -289,11 +299,24 @@ _Loader.add_implicit_resolver(
 )
 
 
+def shipped(path: str | Path) -> Path:
+    """Returns the package's own file for `configs/NAME.yaml` where there is no such file.
+
+    A checkout has `configs/` beside the package, an installed package has it inside.
+    """
+    path, package = Path(path), Path(__file__).parent
+    if path.parts[:1] == ("configs",) and not path.exists():
+        found = [root / path for root in (package, package.parent) if (root / path).is_file()]
+        return found[0] if found else path
+    return path
+
+
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Reads a YAML file of settings and applies overrides.
 
     Args:
-        path: The file. Keys left out have the defaults above.
+        path: The file, or `configs/NAME.yaml` for the package's own. Keys that it does not name
+            have the defaults above.
         overrides: `a.b=c` each; `c` is read as YAML, so `[1, 2]`, `true` and `1e-4` work.
 
     Returns:
@@ -302,7 +325,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     Raises:
         UserError: For a missing or malformed file, an unknown key or a value of the wrong type.
     """
-    file = existing_file(path, "a YAML file of settings, like those in configs/")
+    file = existing_file(shipped(path), "a YAML file of settings, like those in configs/")
     try:
         data = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:

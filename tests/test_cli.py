@@ -23,7 +23,7 @@ from ssh_tf.data.sources import open_wider
 from ssh_tf.errors import InterruptedRunError
 from ssh_tf.evaluation.curves import RocCurve
 from ssh_tf.inference.detector import Detector
-from ssh_tf.inference.graph import Detections
+from ssh_tf.inference.results import Detections
 from tests.small import encode, picture, small_config, write_wider
 
 COMMANDS = (
@@ -53,8 +53,8 @@ class Stub:
         return "stub"
 
     def detect(self, image: np.ndarray) -> Detections:
-        del image
-        return Detections(np.array([[10, 12, 30, 36]], np.float32), np.array([0.9], np.float32))
+        boxes = np.array([[10, 12, 30, 36]], np.float32)
+        return Detections(boxes, np.array([0.9], np.float32), image.shape[:2])
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`python -m ssh_tf.cli` is `ssh-tf`."""
+"""`python -m ssh_tf.cli` is `ssh-tf`, as `python -m ssh_tf` is."""
 
 import sys
 

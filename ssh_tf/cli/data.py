@@ -10,7 +10,7 @@ from ssh_tf.cli.terminal import import_tensorflow, progress
 from ssh_tf.errors import UserError
 
 if TYPE_CHECKING:
-    from ssh_tf.data.sources import Source
+    from ssh_tf.data.sources import Kind, Source
 
 
 def add_commands(command: Command) -> None:
@@ -26,9 +26,20 @@ def add_commands(command: Command) -> None:
 
     add = command("records", _records, "build TFRecords; the same command finishes a stopped build")
     add("--wider_root", type=Path, help="folder in WIDER's layout, or with its zip archives")
-    add("--csv", type=Path, help="own boxes instead: a file with image,x,y,w,h in its first line")
-    add("--images", type=Path, help="folder of the images that --csv names")
-    add("--split", default="train")
+    add("--csv", type=Path, help="file whose first line is image,x,y,w,h or image,x1,y1,x2,y2")
+    add("--coco", type=Path, help="file in COCO's format")
+    add("--voc", type=Path, help="folder of Pascal VOC's XML files")
+    add("--yolo", type=Path, help="folder of YOLO's label files")
+    add("--images", type=Path, help="folder of the images, for all but --wider_root")
+    add("--class", dest="label", metavar="NAME", help="class that is the face (default: face)")
+    add(
+        "--boxes_on",
+        choices=("upright", "stored"),
+        default="upright",
+        help="what the boxes are drawn on where EXIF turns an image: what viewers show (default), "
+        "or the stored pixels",
+    )
+    add("--split", default="train", help="name of the split (default: %(default)s)")
     add("--out", required=True, help="folder of the shards, such as tfrecords/wider_train")
     add("--shards", type=int, default=32)
     add("--workers", type=int, default=os.cpu_count() or 1, help="threads (default: all cores)")
@@ -98,15 +109,27 @@ def _records(arguments: argparse.Namespace) -> None:
 
 
 def _source(arguments: argparse.Namespace) -> "Source":
-    from ssh_tf.data.sources import open_csv, open_wider
+    from ssh_tf.data.sources import open_annotations, open_wider
 
-    if (arguments.wider_root is None) == (arguments.csv is None):
-        raise UserError("Name --wider_root, or else --csv with --images.")
-    if arguments.csv is None:
+    formats: tuple[Kind, ...] = ("csv", "coco", "voc", "yolo")
+    named = [kind for kind in formats if getattr(arguments, kind) is not None]
+    if len(named) + (arguments.wider_root is not None) != 1:
+        raise UserError(
+            "Expected one of --wider_root, --csv, --coco, --voc and --yolo, not several."
+        )
+    if not named:
         return open_wider(arguments.wider_root, arguments.split)
+    (kind,) = named
     if arguments.images is None:
-        raise UserError("--csv needs --images: the folder that its image names are relative to.")
-    return open_csv(arguments.csv, arguments.images, arguments.split)
+        raise UserError(f"--{kind} needs --images: the folder that image names are relative to.")
+    return open_annotations(
+        getattr(arguments, kind),
+        arguments.images,
+        kind=kind,
+        split=arguments.split,
+        label=arguments.label,
+        boxes_on=arguments.boxes_on,
+    )
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from ssh_tf.errors import UserError
 from ssh_tf.files import output_file, output_folder, write_text
 
 if TYPE_CHECKING:
-    from ssh_tf.inference.gallery import FaceFinder
+    from ssh_tf.inference.contract import FaceDetector
 
 Entries = list[dict[str, Any]]
 
@@ -44,12 +44,12 @@ def _detect(arguments: argparse.Namespace) -> None:
     if bool(arguments.paths) == (arguments.camera is not None):
         raise UserError("Name images, folders or videos, or else --camera with its number.")
     import_tensorflow()
-    from ssh_tf.imaging.files import find_images
+    from ssh_tf.imaging.folders import find_images
     from ssh_tf.inference.gallery import detect_files
     from ssh_tf.inference.video import VIDEO_SUFFIXES, check_videos
 
     files = [Path(path) for path in arguments.paths if path.lower().endswith(VIDEO_SUFFIXES)]
-    images = list(find_images([path for path in arguments.paths if Path(path) not in files]))
+    images = find_images([path for path in arguments.paths if Path(path) not in files]).images
     check_videos(files)
     videos: list[Path | int] = [*files] if arguments.camera is None else [arguments.camera]
     _check_outputs(arguments, [name for _, name in images])
@@ -77,7 +77,7 @@ def _check_outputs(arguments: argparse.Namespace, names: Sequence[Path]) -> None
         refuse_equal_keys(name.as_posix() for name in names)
 
 
-def _finder(arguments: argparse.Namespace) -> "FaceFinder":
+def _finder(arguments: argparse.Namespace) -> "FaceDetector":
     """Returns what finds the faces: a model, or a server's client."""
     if bool(arguments.model) == bool(arguments.server):
         raise UserError("Name a model with --model, or else a server with --server.")
@@ -92,7 +92,7 @@ def _finder(arguments: argparse.Namespace) -> "FaceFinder":
 
 
 def _detect_videos(
-    detector: "FaceFinder",
+    detector: "FaceDetector",
     videos: Sequence[Path | int],
     arguments: argparse.Namespace,
     shown: dict[str, Any],

@@ -1,22 +1,18 @@
 """A server in the place of a detector, for `ssh-tf detect --server`."""
 
+import json
+
 import cv2
 import numpy as np
 
-from ssh_tf import signature
 from ssh_tf.client.faces import ClientError
 from ssh_tf.client.rest import RestClient
-from ssh_tf.inference.graph import Detections
-
-_REASONS = {
-    signature.STATUS_NOT_AN_IMAGE: "neither JPEG nor PNG",
-    signature.STATUS_TOO_LARGE: "too large",
-    signature.STATUS_CORRUPT: "not whole",
-}
+from ssh_tf.inference.contract import FaceDetector
+from ssh_tf.inference.results import REFUSALS
 
 
-class ServerDetector:
-    """Finds faces by asking a server; the contract is that of `Detector`.
+class ServerDetector(FaceDetector):
+    """Finds faces by asking a server.
 
     Args:
         client: Asks it.
@@ -25,18 +21,22 @@ class ServerDetector:
     def __init__(self, client: RestClient) -> None:
         self._client = client
 
-    def detect(self, image: np.ndarray) -> Detections:
+    def find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds the faces of one image, which travels as PNG: no pixel changes.
-
-        Args:
-            image: `[H, W, 3]` uint8 RGB.
 
         Raises:
             ClientError: If there is no answer, or the model refuses the image.
         """
-        _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
         (faces,) = self._client.detect([encoded.tobytes()])
         if faces.status:
-            reason = _REASONS.get(faces.status, f"status {faces.status}")
+            reason = REFUSALS.get(faces.status, f"status {faces.status}")
             raise ClientError(f"The server refused the image: {reason}.")
-        return Detections(faces.boxes, faces.scores)
+        return faces.boxes, faces.scores
+
+    def fingerprint(self) -> str:
+        """Returns the server's address: which weights answer there can change at any time."""
+        return json.dumps({"server": repr(self._client)})
+
+    def __repr__(self) -> str:
+        return f"ServerDetector({self._client!r})"

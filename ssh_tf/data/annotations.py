@@ -3,8 +3,11 @@
 Also the official rule that makes training boxes of annotated ones. No TensorFlow here.
 """
 
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
 
 import numpy as np
 
@@ -15,18 +18,39 @@ ATTRIBUTES = ("blur", "expression", "illumination", "invalid", "occlusion", "pos
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedImage:
-    """One image's entry in an annotation file.
+    """One image and its annotated faces.
 
     Attributes:
         name: Path relative to the images folder with `/`, as in `0--Parade/0_Parade_0_102.jpg`.
         boxes: `[F, 4]` float32, `x, y, w, h` in px as annotated: sizes may be 0 or negative and
             boxes may cross the border. `F` may be 0.
         attributes: `[F, 6]` int64 in `ATTRIBUTES` order; 0 where the file has none.
+        given: The attributes that the file has.
+        file: Where the rows are, as messages begin: `boxes.csv:`, `faces.json: annotation `.
+        rows: Number of each box's row in it; empty if unknown.
+        declared_size: Height and width in px that the annotations state for the image, if any.
     """
 
     name: str
     boxes: np.ndarray
     attributes: np.ndarray
+    given: tuple[str, ...] = ATTRIBUTES
+    file: str = ""
+    rows: Sequence[int] = ()
+    declared_size: tuple[int, int] | None = None
+
+    def place(self, index: int) -> str:
+        """Returns where a box comes from: `boxes.csv:17`."""
+        return f"{self.file}{self.rows[index]}" if self.rows else f"{self.name}, box {index + 1}"
+
+
+def annotated(name: str, faces: Sequence[Sequence[float]], **fields: Any) -> AnnotatedImage:
+    """Makes an entry of faces that are a box, or a box and six attributes each."""
+    table = np.zeros((len(faces), 4 + len(ATTRIBUTES)))
+    for row, values in zip(table, faces, strict=True):
+        row[: len(values)] = values
+    boxes, attributes = table[:, :4].astype(np.float32), table[:, 4:].astype(np.int64)
+    return AnnotatedImage(name, boxes, attributes, **fields)
 
 
 def training_corners(
@@ -76,7 +100,7 @@ def check_name(name: str, where: str) -> str:
     path = PurePosixPath(name)
     if "\0" in name or "\\" in name:
         raise UserError(
-            f"{where}: expected an image name with `/` between folders, received {name!r}. Mend it."
+            f"{where}: expected an image name with `/` between folders, received {name!r}. Fix it."
         )
     outside = path.is_absolute() or bool(PureWindowsPath(name).drive) or ".." in path.parts
     if outside or not path.parts:
@@ -85,3 +109,58 @@ def check_name(name: str, where: str) -> str:
             f"{name!r}. Make it relative, without `..`."
         )
     return str(path)
+
+
+def refuse_fractions(images: Iterable[AnnotatedImage], source: object) -> None:
+    """Refuses boxes that are all fractions of their image: such values are not px.
+
+    Args:
+        images: Entries whose boxes should be px.
+        source: What the annotations are called in the error.
+
+    Raises:
+        UserError: If no value of any box is above 1 and they are not all whole numbers.
+    """
+    boxes = [image.boxes for image in images if len(image.boxes)]
+    values = np.concatenate(boxes) if boxes else np.zeros((0, 4))
+    if values.size and np.abs(values).max() <= 1 and (values % 1).any():
+        raise UserError(
+            f"{source}: all boxes lie between 0 and 1, so they seem to be fractions of the image. "
+            "Expected px. Multiply them by width and height, or use YOLO's format for fractions."
+        )
+
+
+def refuse_duplicates(images: Iterable[AnnotatedImage], source: object) -> None:
+    """Refuses entries whose names are equal, or look equal but differ in bytes.
+
+    Raises:
+        UserError: Naming both.
+    """
+    seen: dict[str, str] = {}
+    for image in images:
+        first = seen.setdefault(unicodedata.normalize("NFC", image.name), image.name)
+        if first is not image.name:
+            how = "twice" if first == image.name else f"beside {first!a}, which looks the same"
+            raise UserError(
+                f"{source}: the image {image.name!a} is there {how}. Expected each image once."
+            )
+
+
+def loss_reason(box_xywh: np.ndarray, height: int, width: int) -> str:
+    """Says why `training_corners` drops a box.
+
+    Args:
+        box_xywh: `[4]`, px as annotated; one that is dropped.
+        height: Image height in px.
+        width: Image width in px.
+    """
+    x, y, w, h = box_xywh.tolist()
+    if min(w, h) < 0:
+        return "its width or height is negative"
+    if min(w, h) == 0:
+        return "its width or height is 0"
+    if max(abs(x), abs(y), w, h) <= 1:
+        return "it seems to be in fractions of the image, not in px"
+    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        return f"it lies outside the image of {width} x {height} px"
+    return "it is narrower or lower than 1 px in the image"

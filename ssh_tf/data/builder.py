@@ -61,7 +61,7 @@ def build_records(
     however hard, is finished by the same call: whole shards are kept.
 
     Args:
-        source: From `open_wider` or `open_csv`.
+        source: From `open_wider` or `open_annotations`.
         out: Folder to write into; it must not hold a data set.
         shards: Files to write; never more than there are images.
         workers: Threads that read and check images; TensorFlow decodes outside of Python's lock.

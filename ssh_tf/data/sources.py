@@ -1,128 +1,86 @@
-"""Where a split comes from: a folder in WIDER's layout, its downloaded archives, or a CSV file.
+"""Annotated images and where they come from: WIDER's layout, CSV, COCO, Pascal VOC or YOLO.
 
 Must not import TensorFlow.
 """
 
+import functools
 import hashlib
 import re
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal
 
-from ssh_tf.data.annotations import AnnotatedImage
+from ssh_tf.data.annotations import (
+    ATTRIBUTES,
+    AnnotatedImage,
+    refuse_duplicates,
+    refuse_fractions,
+)
+from ssh_tf.data.image_files import FolderImages, Images, ZipImages, list_files, open_zip, read_zip
+from ssh_tf.data.readers.coco import read_coco
 from ssh_tf.data.readers.csv import read_csv
+from ssh_tf.data.readers.voc import read_voc
 from ssh_tf.data.readers.wider import find_split, parse_annotations, split_layout
 from ssh_tf.data.readers.wider_mat import read_mat_annotations
+from ssh_tf.data.readers.yolo import CLASSES, read_yolo
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file, existing_folder
+from ssh_tf.imaging.header import orientation, stored_size, turned_size
+
+BoxesOn = Literal["upright", "stored"]
+Kind = Literal["wider", "csv", "coco", "voc", "yolo"]
 
 # Images and faces of WIDER FACE's own splits.
 OFFICIAL_COUNTS = {"train": (12_880, 159_424), "val": (3_226, 39_708)}
-# Larger than any photo; what claims more is not unpacked.
-_LARGEST_BYTES = 2**29
-
-
-class Images(Protocol):
-    """Image files by name."""
-
-    def size(self, name: str) -> int | None:
-        """Returns the file's bytes, or None where there is no such image."""
-
-    def read(self, name: str) -> bytes:
-        """Returns the file."""
-
-    def describe(self, name: str) -> str:
-        """Returns what the file is called in errors."""
-
-
-@dataclass(frozen=True)
-class FolderImages:
-    """Images below a folder."""
-
-    folder: Path
-
-    def size(self, name: str) -> int | None:
-        """Returns the file's bytes, or None where there is no such image."""
-        path = self.folder / name
-        return path.stat().st_size if path.is_file() else None
-
-    def read(self, name: str) -> bytes:
-        """Returns the file.
-
-        Raises:
-            UserError: If it can't be read.
-        """
-        try:
-            return (self.folder / name).read_bytes()
-        except OSError as error:
-            raise UserError(f"{self.folder / name} can't be read ({error.strerror}).") from error
-
-    def describe(self, name: str) -> str:
-        """Returns the file's path."""
-        return str(self.folder / name)
-
-
-class ZipImages:
-    """Images inside an archive, read in place.
-
-    Args:
-        path: The archive.
-        prefix: What stands before the images' names in it.
-
-    Raises:
-        UserError: If it is no whole archive.
-    """
-
-    def __init__(self, path: Path, prefix: str) -> None:
-        self._path, self._prefix, self._archive = path, prefix, _open_zip(path)
-
-    def size(self, name: str) -> int | None:
-        """Returns the file's bytes, or None where there is no such image."""
-        try:
-            return self._archive.getinfo(self._prefix + name).file_size
-        except KeyError:
-            return None
-
-    def read(self, name: str) -> bytes:
-        """Returns the file. Several threads may read at a time."""
-        return _read_zip(self._archive, self._prefix + name, self._path)
-
-    def describe(self, name: str) -> str:
-        """Returns the archive's path with the name inside."""
-        return f"{self._path}/{self._prefix}{name}"
+_MOST_BYTES = 2**29  # of a file of annotations; COCO's own largest has 2**28.7
+_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A split and where its images are.
+    """Annotated images and where their files are.
 
     Attributes:
-        split: Its name.
-        annotations: Where the boxes stand, for messages.
+        name: What its shards are called: `wider_train`, `boxes`.
+        split: `train`, `val`, ...
+        annotations: Where the boxes are, for messages.
         sha256: Of the annotations' bytes.
         entries: The annotated images.
         images: Their files.
+        boxes_on: Where an image's EXIF orientation turns it: whether the boxes are drawn on the
+            `stored` pixels or on the `upright` image that viewers show. None: as in WIDER FACE,
+            whose images are never turned.
     """
 
+    name: str
     split: str
     annotations: Path
     sha256: str
     entries: list[AnnotatedImage]
     images: Images
+    boxes_on: BoxesOn | None = None
+
+    @property
+    def follows_wider(self) -> bool:
+        """Whether files and images are named as WIDER FACE names them."""
+        named = self.annotations.name.startswith("wider_face_")
+        return named and all(re.match(r"\d+--[\w-]+/", entry.name) for entry in self.entries)
 
     @property
     def official_counts(self) -> tuple[int, int] | None:
         """Images and faces that WIDER FACE's split of this name has, if this claims to be it."""
-        named = self.annotations.name.startswith("wider_face_")
-        ours = named and all(re.match(r"\d+--[\w-]+/", entry.name) for entry in self.entries)
-        return OFFICIAL_COUNTS.get(self.split) if ours else None
+        return OFFICIAL_COUNTS.get(self.split) if self.follows_wider else None
+
+    @property
+    def given_attributes(self) -> list[str]:
+        """The attributes that the annotations have for any image, in the order of `ATTRIBUTES`."""
+        given = {name for entry in self.entries for name in entry.given}
+        return [name for name in ATTRIBUTES if name in given]
 
 
 def open_wider(root: Path, split: str) -> Source:
-    """Opens a split of WIDER FACE, or of own data in its layout.
+    """Opens a split of WIDER FACE, or of other data in its layout.
 
     Images are taken from `WIDER_<split>/images` or from `WIDER_<split>.zip`; annotations from
     `wider_face_split/` or `wider_face_split.zip`, as text (`wider_face_<split>_bbx_gt.txt`), or
@@ -130,7 +88,7 @@ def open_wider(root: Path, split: str) -> Source:
 
     Args:
         root: The folder that holds them.
-        split: `train`, `val` or the name of one's own split.
+        split: `train`, `val` or the name of another split.
 
     Raises:
         UserError: If something is missing, malformed or damaged.
@@ -143,22 +101,83 @@ def open_wider(root: Path, split: str) -> Source:
     elif not layout.images_dir.is_dir() or not any(layout.images_dir.iterdir()):
         find_split(root, split)  # says what is missing
     for file, content in _annotation_files(root, split):
-        read = read_mat_annotations if file.suffix == ".mat" else parse_annotations
-        sha256 = hashlib.sha256(content).hexdigest()
-        return Source(split, file, sha256, read(content, file), images)
+        entries = _checked(_read_wider(content, file), file)
+        return Source(f"wider_{split}", split, file, _sha256(content), entries, images)
     raise UserError(
         f"{layout.annotations} does not exist, nor wider_face_{split}.mat beside it or in "
         f"{root / 'wider_face_split.zip'}. Expected the annotations of split {split!r}."
     )
 
 
-def open_csv(file: Path, images: Path, split: str) -> Source:
-    """Opens own boxes: a CSV file (`ssh_tf.data.readers.csv`) and the folder of the images."""
-    existing_file(file, "a CSV file of boxes")
-    existing_folder(images, "the images that the CSV file names")
-    content = file.read_bytes()
-    sha256 = hashlib.sha256(content).hexdigest()
-    return Source(split, file, sha256, read_csv(content, file), FolderImages(images))
+def open_annotations(
+    path: Path,
+    images: Path | None = None,
+    *,
+    kind: Kind | None = None,
+    split: str = "train",
+    label: str | None = None,
+    boxes_on: BoxesOn = "upright",
+) -> Source:
+    """Opens annotations in any of the formats (`ssh_tf.data.readers`).
+
+    Args:
+        path: A CSV (`.csv`) or COCO (`.json`) file, WIDER's as text (`.txt`) or MATLAB file
+            (`.mat`), or a folder of Pascal VOC's XML files or of YOLO's label files, or one that
+            holds these as `Annotations` or `labels`.
+        images: Folder that the images' names are relative to; by default that of the annotations.
+            YOLO needs it, as its boxes are fractions of the images.
+        kind: The format; by default the path tells it.
+        split: What the set is used as.
+        label: The class that is the face, of COCO, VOC and YOLO; by default `face`.
+        boxes_on: See `Source`; of no meaning for WIDER's formats.
+
+    Returns:
+        The source. Its `entries` are as annotated: px of the image in the orientation `boxes_on`.
+
+    Raises:
+        UserError: If it can't be read or has none of these formats.
+    """
+    kind = kind or _kind(path)
+    folder = path.parent if images is None else existing_folder(images, "the images")
+    if kind == "wider":
+        return _open_file(path, _read_wider, folder, split, None)
+    if kind == "csv":
+        return _open_file(path, read_csv, folder, split, boxes_on)
+    if kind == "coco":
+        read = functools.partial(read_coco, label=label)
+        return _open_file(path, read, folder, split, boxes_on)
+    if kind == "voc":
+        names = None if images is None else _images_by_stem(images)
+        return _open_folder(
+            path,
+            functools.partial(read_voc, images=names, label=label),
+            ("Annotations", ".xml"),
+            *(folder, split, boxes_on),
+        )
+    if images is None:
+        raise UserError(
+            f"{path}: YOLO's boxes are fractions of the images. Name the images' folder, too."
+        )
+    size = functools.partial(annotated_size, FolderImages(images), boxes_on)
+    return _open_folder(
+        path,
+        functools.partial(read_yolo, images=_images_by_stem(images), size=size, label=label),
+        ("labels", ".txt"),
+        *(folder, split, boxes_on),
+    )
+
+
+def annotated_size(images: FolderImages, boxes_on: BoxesOn, name: str) -> tuple[int, int]:
+    """Returns height and width of an image, px, in the orientation that its boxes are drawn in.
+
+    Raises:
+        UserError: If it is not a JPEG or PNG.
+    """
+    encoded = images.read_head(name)
+    size = stored_size(encoded)
+    if size is None:
+        raise UserError(f"{images.describe(name)} is neither JPEG nor PNG.")
+    return turned_size(size, orientation(encoded)) if boxes_on == "upright" else size
 
 
 def missing(source: Source) -> Iterable[str]:
@@ -166,32 +185,108 @@ def missing(source: Source) -> Iterable[str]:
     return (entry.name for entry in source.entries if source.images.size(entry.name) is None)
 
 
+def _kind(path: Path) -> Kind:
+    """Tells the format of annotations by the path."""
+    if path.is_dir():
+        return "voc" if any(name.endswith(".xml") for name in list_files(path)) else "yolo"
+    existing_file(path, "a file of boxes (.csv, .json, .txt, .mat) or a folder of .xml or .txt")
+    kinds: dict[str, Kind] = {".csv": "csv", ".json": "coco"}
+    return kinds.get(path.suffix.lower(), "wider")
+
+
+def _read_wider(content: bytes, file: Path) -> list[AnnotatedImage]:
+    read = read_mat_annotations if file.suffix.lower() == ".mat" else parse_annotations
+    return read(content, file)
+
+
+def _open_file(
+    path: Path,
+    read: Callable[[bytes, Path], list[AnnotatedImage]],
+    images: Path,
+    split: str,
+    boxes_on: BoxesOn | None,
+) -> Source:
+    content = _read(existing_file(path, "a file of boxes"))
+    entries = _checked(read(content, path), path)
+    images_of = FolderImages(images)
+    return Source(_set_name(path), split, path, _sha256(content), entries, images_of, boxes_on)
+
+
+def _open_folder(
+    path: Path,
+    read: Callable[[Iterator[tuple[Path, bytes]], Path], list[AnnotatedImage]],
+    form: tuple[str, str],
+    images: Path,
+    split: str,
+    boxes_on: BoxesOn,
+) -> Source:
+    """Opens a folder of label files; `form` is the usual inner folder and the files' suffix."""
+    inner, suffix = form
+    existing_folder(path, f"*{suffix} files, one for each image")
+    labels = path / inner if (path / inner).is_dir() else path
+    files = [name for name in list_files(labels) if name.endswith(suffix) and name != CLASSES]
+    if not files:
+        raise UserError(f"{labels} holds no *{suffix} file. Expected one for each image.")
+    digest = hashlib.sha256()
+    entries = _checked(read(_contents(labels, files, digest), labels), path)
+    name, images_of = _set_name(path), FolderImages(images)
+    return Source(name, split, path, digest.hexdigest(), entries, images_of, boxes_on)
+
+
+def _set_name(path: Path) -> str:
+    """Returns what shards are called: as the annotations are, without odd characters."""
+    return re.sub(r"[^\w-]+", "_", path.resolve().stem).strip("_") or "faces"
+
+
+def _checked(entries: list[AnnotatedImage], path: Path) -> list[AnnotatedImage]:
+    refuse_duplicates(entries, path)
+    refuse_fractions(entries, path)
+    return entries
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UserError(f"{path} is larger than {_MOST_BYTES:,} bytes. Split it.")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}).") from error
+
+
+def _contents(
+    folder: Path, files: list[str], digest: "hashlib._Hash"
+) -> Iterator[tuple[Path, bytes]]:
+    """Yields path and content of each file, and notes both in `digest`."""
+    for name in files:
+        content = _read(folder / name)
+        digest.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape") + content)
+        yield folder / name, content
+
+
+def _images_by_stem(folder: Path) -> dict[str, str]:
+    """Returns path without suffix to path, of the images in a folder."""
+    found: dict[str, str] = {}
+    for name in list_files(folder):
+        stem, _, suffix = name.rpartition(".")
+        if f".{suffix.lower()}" in _SUFFIXES and found.setdefault(stem, name) != name:
+            raise UserError(
+                f"{folder} holds {found[stem]} and {name}: expected one image for each name, as "
+                "annotations belong to names without suffix. Rename one, with its annotations."
+            )
+    return found
+
+
 def _annotation_files(root: Path, split: str) -> Iterator[tuple[Path, bytes]]:
     """Yields the files with a split's annotations: text before MATLAB, folder before archive."""
     folder, archive = root / "wider_face_split", root / "wider_face_split.zip"
-    opened = _open_zip(archive) if archive.is_file() else None
+    opened = open_zip(archive) if archive.is_file() else None
     for name in (f"wider_face_{split}_bbx_gt.txt", f"wider_face_{split}.mat"):
         if (folder / name).is_file():
             yield folder / name, (folder / name).read_bytes()
         inside = f"wider_face_split/{name}"
         if opened is not None and inside in opened.namelist():
-            yield archive / inside, _read_zip(opened, inside, archive)
-
-
-def _open_zip(path: Path) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"{path} is not a whole archive ({error}). Download it again.") from error
-
-
-def _read_zip(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
-    size = archive.getinfo(name).file_size
-    if size > _LARGEST_BYTES:
-        raise UserError(f"{path}: {name} claims to be {size:,} bytes long, which no image is.")
-    try:
-        return archive.read(name)
-    # RuntimeError: encrypted, or a compression that Python does not know.
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: {name} can't be read ({reason}). Download it again.") from error
+            yield archive / inside, read_zip(opened, inside, archive)

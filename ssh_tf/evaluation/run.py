@@ -8,9 +8,6 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
 
 from ssh_tf.data.readers.wider import find_split, read_annotations
 from ssh_tf.errors import UserError
@@ -27,25 +24,16 @@ from ssh_tf.evaluation.score import (
 )
 from ssh_tf.evaluation.wider import all_faces, subset
 from ssh_tf.files import existing_folder, output_folder, write_text
-from ssh_tf.imaging.files import find_images, read_image
-from ssh_tf.inference.graph import Detections
+from ssh_tf.imaging.files import read_image
+from ssh_tf.imaging.folders import find_images
+from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.progress import Progress, silent
 
 _LOG = logging.getLogger(__name__)
 
 
-class Evaluated(Protocol):
-    """What can be evaluated: a `Detector` or an `ExportedDetector`."""
-
-    def detect(self, image: np.ndarray) -> Detections:
-        """Finds the faces of `[H, W, 3]` uint8 RGB."""
-
-    def fingerprint(self) -> str:
-        """Returns one line that another network or another setting would change."""
-
-
 def detect_images(
-    detector: Evaluated,
+    detector: FaceDetector,
     images: Mapping[str, Path],
     out: str | Path,
     *,
@@ -79,7 +67,7 @@ def detect_images(
     for name, path in images.items():
         if not (folder / f"{image_key(name)}.txt").exists():
             try:
-                image = read_image(path)
+                image = read_image(path, upright=False)  # As the official sets are annotated.
             except UserError as error:
                 _LOG.warning("%s It counts as an image in which nothing was found.", error)
                 unreadable.append(name)
@@ -90,7 +78,7 @@ def detect_images(
     return unreadable
 
 
-def _claim(folder: Path, detector: Evaluated) -> None:
+def _claim(folder: Path, detector: FaceDetector) -> None:
     """Notes whose results a folder holds, or checks that they are this detector's."""
     path, origin = folder / "detector.json", detector.fingerprint() + "\n"
     if path.exists() and path.read_text(encoding="utf-8") != origin:
@@ -101,7 +89,7 @@ def _claim(folder: Path, detector: Evaluated) -> None:
 
 
 def evaluate_wider(
-    detector: Evaluated,
+    detector: FaceDetector,
     wider_root: str | Path,
     split: str,
     out: str | Path,
@@ -146,7 +134,7 @@ def evaluate_wider(
 
 
 def evaluate_fddb(
-    detector: Evaluated,
+    detector: FaceDetector,
     images: str | Path,
     folds: str | Path,
     out: str | Path,
@@ -191,7 +179,7 @@ def evaluate_fddb(
 
 def evaluate_pascal(
     dataset: str,
-    detector: Evaluated,
+    detector: FaceDetector,
     images: str | Path,
     annotations: str | Path,
     out: str | Path,
@@ -219,7 +207,7 @@ def evaluate_pascal(
     started = time.monotonic()
     detections = output_folder(out) / "detections"
     root = existing_folder(images, "the data set's images")
-    there = {pascal.image_key(path.name): path for path, _ in find_images([str(root)])}
+    there = {pascal.image_key(path.name): path for path, _ in find_images([root]).images}
     faces = pascal.load_annotations(Path(annotations))
     if published is not None:
         score_others(published, faces)

@@ -50,7 +50,7 @@ def validator(config: Config) -> Validate | None:
             curves = evaluate(read_wider(Path(folder)), truth)
         pictures = []
         for entry in entries[: chosen.pictures]:
-            image = read_image(images[entry.name])
+            image = read_image(images[entry.name], upright=False)
             found = detector.detect(image)
             shown = found.scores >= _SHOWN_FROM
             faces, _ = training_corners(entry.boxes, *image.shape[:2])

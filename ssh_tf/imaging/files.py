@@ -1,19 +1,20 @@
-"""Image files: from a file's bytes to pixels, and the images of a folder."""
+"""Image files: from a file's bytes to pixels."""
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+import os
+from typing import Any, BinaryIO
 
 import numpy as np
 import tensorflow as tf
 
 from ssh_tf.config import MAX_PIXELS
 from ssh_tf.errors import UserError
-from ssh_tf.imaging.header import JPEG_SIGNATURE, PNG_SIGNATURE
+from ssh_tf.imaging import pillow
+from ssh_tf.imaging.fetch import fetch, is_url
+from ssh_tf.imaging.header import JPEG_SIGNATURE, PNG_SIGNATURE, orientation
+from ssh_tf.imaging.orientation import upright as turn_upright
 
 Tensor = Any
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+FileSource = str | os.PathLike[str] | bytes | BinaryIO
 
 _MAX_BYTES = 8 * MAX_PIXELS  # a PNG of four channels of 16 bits, not compressed at all
 
@@ -86,56 +87,58 @@ def header_size(encoded: Tensor) -> Tensor:
     return tf.cond(tf.io.is_jpeg(encoded), jpeg, png)
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Reads a JPEG or PNG as `[H, W, 3]` uint8 RGB.
+def read_image(source: FileSource, *, upright: bool = True) -> np.ndarray:
+    """Reads an image file as `[H, W, 3]` uint8 RGB.
 
-    Raises:
-        UserError: If there is no such file, it is not a whole image, or its header states more than
-            `config.MAX_PIXELS`: a small file can decode to any number of them.
-    """
-    try:
-        if Path(path).stat().st_size > _MAX_BYTES:
-            raise UserError(f"{path} is too large for an image. Leave it away.")
-        encoded = Path(path).read_bytes()
-        if encoded.startswith((JPEG_SIGNATURE, PNG_SIGNATURE)):
-            height, width = header_size(encoded).numpy().tolist()
-            if height * width > MAX_PIXELS:
-                raise UserError(
-                    f"{path} has {width} x {height} px, more than {MAX_PIXELS:,}. Scale it down."
-                )
-        return np.asarray(decode(encoded))
-    except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}).") from error
-    except tf.errors.OpError as error:
-        raise UserError(f"{path} is not a whole JPEG or PNG image.") from error
-
-
-def find_images(paths: list[str]) -> Iterator[tuple[Path, Path]]:
-    """Expands files and folders to images, folders in depth and in sorted order.
+    JPEG and PNG, which data sets consist of, are decoded by TensorFlow as everywhere else in the
+    package; the other formats by Pillow, as `pillow.decode` says.
 
     Args:
-        paths: Files or folders.
-
-    Yields:
-        `(path, name)`: the image, and its path relative to the folder it was found in.
+        source: A path, a URL (http or https), a file's bytes, or a file opened to read bytes.
+        upright: Whether the pixels are turned as EXIF asks. The official data sets are annotated
+            on stored pixels.
 
     Raises:
-        UserError: If a path does not exist or a folder holds no image.
+        UserError: If it can't be read, is not a whole image of a known format, or its header states
+            more than `config.MAX_PIXELS`: a small file can decode to any number of them.
     """
-    for text in paths:
-        path = Path(text)
-        if path.is_dir():
-            found = sorted(
-                file
-                for file in path.rglob("*")
-                if file.suffix.lower() in IMAGE_SUFFIXES
-                and not file.name.startswith(".")  # macOS puts ._a.jpg beside a.jpg
-                and file.is_file()
-            )
-            if not found:
-                raise UserError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
-            yield from ((file, file.relative_to(path)) for file in found)
-        elif path.is_file():
-            yield path, Path(path.name)
-        else:
-            raise UserError(f"{path} does not exist. Name an image or a folder of images.")
+    name, encoded = _read(source)
+    if not encoded.startswith((JPEG_SIGNATURE, PNG_SIGNATURE)):
+        return pillow.decode(encoded, name, upright=upright)
+    pixels = _decode_whole(encoded, name)
+    return turn_upright(pixels, orientation(encoded)) if upright else pixels
+
+
+def _decode_whole(encoded: bytes, name: str) -> np.ndarray:
+    """Decodes a JPEG or PNG whose size is within the limits, or says why not."""
+    try:
+        height, width = header_size(encoded).numpy().tolist()
+        pillow.check_size(width, height, name)
+        return np.asarray(decode_bytes(encoded))
+    except tf.errors.ResourceExhaustedError as error:
+        raise UserError(f"{name} needs more memory than there is.") from error
+    except tf.errors.OpError as error:
+        raise UserError(f"{name} is not a whole JPEG or PNG image.") from error
+
+
+def _read(source: FileSource) -> tuple[str, bytes]:
+    """Returns what to call an image in messages, and its bytes."""
+    if isinstance(source, bytes):
+        return f"The image of {len(source):,} bytes", source
+    if is_url(source):
+        return str(source), fetch(str(source))
+    if not isinstance(source, (str, os.PathLike)):
+        name = str(getattr(source, "name", "The image"))
+        return name, _within_limit(source.read(_MAX_BYTES + 1), name)
+    name = os.fspath(source)
+    try:
+        with open(source, "rb") as file:
+            return name, _within_limit(file.read(_MAX_BYTES + 1), name)
+    except OSError as error:
+        raise UserError(f"{name} can't be read ({error.strerror}).") from error
+
+
+def _within_limit(encoded: bytes, name: str) -> bytes:
+    if len(encoded) > _MAX_BYTES:
+        raise UserError(f"{name} is too large for an image. Remove it.")
+    return encoded

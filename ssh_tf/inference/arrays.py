@@ -12,7 +12,6 @@ import numpy as np
 
 from ssh_tf.config import DetectConfig, ModuleConfig
 from ssh_tf.geometry.anchors import base_anchors, grid_size
-from ssh_tf.inference.graph import Detections
 
 # From `[1, H, W, 3]` float32 RGB in `[0, 255]` to what `SSH` documents: float32 arrays, batch 1.
 Forward = Callable[[np.ndarray], Mapping[str, np.ndarray]]
@@ -22,9 +21,9 @@ Boxes = tuple[np.ndarray, np.ndarray]
 _MARGIN = 1e-3
 
 
-def detect(
+def find_faces(
     forward: Forward, image: np.ndarray, modules: Sequence[ModuleConfig], config: DetectConfig
-) -> Detections:
+) -> Boxes:
     """Finds the faces of one image.
 
     Args:
@@ -34,7 +33,7 @@ def detect(
         config: Scale and thresholds.
 
     Returns:
-        NumPy arrays, best face first.
+        `[D, 4]` float32 official corners in px of the image and `[D]` scores, best face first.
 
     References:
         `SSH/test.py: detect`.
@@ -131,7 +130,7 @@ def module_proposals(
     return np.maximum(np.minimum(boxes, last), 0.0), scores
 
 
-def joint_nms(boxes: np.ndarray, scores: np.ndarray, config: DetectConfig) -> Detections:
+def joint_nms(boxes: np.ndarray, scores: np.ndarray, config: DetectConfig) -> Boxes:
     """Drops weak boxes and those that overlap a better one, whatever module they come from.
 
     Args:
@@ -162,7 +161,7 @@ def joint_nms(boxes: np.ndarray, scores: np.ndarray, config: DetectConfig) -> De
         intersection = np.maximum(width, 0.0) * np.maximum(height, 0.0)
         iou = intersection / (area[best] + area[left] - intersection)
         left = left[~(iou > config.nms_iou)]
-    return Detections(boxes[chosen], scores[chosen])
+    return boxes[chosen], scores[chosen]
 
 
 def _best(logits: np.ndarray, threshold: float, top_k: int) -> Boxes:

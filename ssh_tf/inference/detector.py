@@ -3,56 +3,60 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ssh_tf.config import DetectConfig, load, validate
 from ssh_tf.errors import UserError
+from ssh_tf.inference.arrays import find_faces
+from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.exported import ExportedDetector, find_saved_model
-from ssh_tf.inference.graph import Detections, detection_function
-from ssh_tf.inference.inputs import pixels_of, within_memory
+from ssh_tf.inference.inputs import within_memory
+from ssh_tf.inference.runtimes.choice import load_runtime
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import load_network
-
-Tensor = Any
-
 
 _LOG = logging.getLogger(__name__)
 
 
-class Detector:
-    """Finds faces in images.
+class Detector(FaceDetector):
+    """Finds faces in images with a network.
 
     Args:
         network: The detector's network.
-        config: Scale and thresholds; the official ones by default.
+        config: Scale, thresholds and precision; the official ones by default.
+        runtime: What runs the network, one of `runtimes.choice.RUNTIMES`. Others than `tensorflow`
+            take the weights as they are now; in float32, all find the same faces.
 
     Attributes:
         network: As given.
         config: As given.
+
+    Raises:
+        UserError: If the runtime is not installed or lacks the precision.
+        ValueError: If there is no such runtime.
     """
 
-    def __init__(self, network: SSH, config: DetectConfig | None = None) -> None:
+    def __init__(
+        self, network: SSH, config: DetectConfig | None = None, *, runtime: str = "tensorflow"
+    ) -> None:
         self.network = network
         self.config = config or DetectConfig()
-        image = tf.TensorSpec([None, None, 3], tf.uint8)
-        # One trace for all sizes: without the signature every new size would compile anew.
-        self._detect = tf.function(
-            detection_function(network, self.config), input_signature=[image]
-        )
+        self._forward = load_runtime(runtime, network, self.config.precision)
 
     @staticmethod
-    def load(path: str | Path, **settings: Any) -> "Detector | ExportedDetector":
+    def load(
+        path: str | Path, *, runtime: str = "tensorflow", **settings: Any
+    ) -> "Detector | ExportedDetector":
         """Loads a detector and logs what kind of file it was found in.
 
         Args:
             path: A run folder of `ssh-tf train`, a `.keras`, `.weights.h5` or `.caffemodel` file,
                 or a SavedModel of `ssh-tf export`: a version's folder, or the folder of versions,
                 of which the newest is taken.
+            runtime: What runs the network; see `Detector`. A SavedModel needs `tensorflow`.
             **settings: Fields of `DetectConfig` to change. The others are those of the run, or
                 the official ones. A SavedModel has its own, for good.
 
@@ -65,7 +69,12 @@ class Detector:
             if settings:
                 raise UserError(
                     f"{version} is a SavedModel, whose {', '.join(settings)} was fixed when it was "
-                    "exported. Leave the flags away, or name the network it was exported from."
+                    "exported. Pass no settings, or load the network it was exported from."
+                )
+            if runtime not in ("tensorflow", "auto"):
+                raise UserError(
+                    f"{version} is a SavedModel, which TensorFlow runs, not {runtime}. Load the "
+                    "network it was exported from."
                 )
             _LOG.info("Model: SavedModel %s", version)
             return ExportedDetector(version)
@@ -77,7 +86,7 @@ class Detector:
         network = load_network(path)
         kind = "run folder" if Path(path).is_dir() else f"{''.join(Path(path).suffixes[-2:])} file"
         _LOG.info("Model: %s %s", kind, path)
-        return Detector(network, config)
+        return Detector(network, config, runtime=runtime)
 
     def fingerprint(self) -> str:
         """Returns one line that another network or another setting would change."""
@@ -87,28 +96,10 @@ class Detector:
         settings = {"weights_sha256": digest.hexdigest(), **self.config.model_dump(mode="json")}
         return json.dumps(settings | {"means": self.network.means})
 
-    def detect(self, image: np.ndarray | str | Path) -> Detections:
-        """Finds the faces of one image.
-
-        Args:
-            image: `[H, W, 3]` uint8 RGB, or the path of a JPEG or PNG file.
-
-        Returns:
-            NumPy arrays, best face first.
-
-        Raises:
-            ValueError: For another shape or dtype, or an image without pixels.
-            UserError: If the file can't be read, or the image needs more memory than there is.
-        """
-        pixels = pixels_of(image)
+    def find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the faces of one image; see `FaceDetector.find`."""
         with within_memory(pixels):
-            boxes, scores = self._detect(pixels)
-        return Detections(boxes.numpy(), scores.numpy())
+            return find_faces(self._forward, pixels, self.network.config.modules, self.config)
 
-    def detect_batch(self, images: Iterable[np.ndarray | str | Path]) -> list[Detections]:
-        """Finds the faces of several images of any sizes, one by one.
-
-        One by one, since a common canvas would change results (docs/decisions/0006) and images
-        large enough to fill the device gain nothing from company.
-        """
-        return [self.detect(image) for image in images]
+    def __repr__(self) -> str:
+        return f"Detector({self.network.name}, {self.config!r})"

@@ -3,29 +3,26 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from ssh_tf.errors import UserError
 from ssh_tf.files import output_folder
 from ssh_tf.imaging.draw import draw_boxes, save_picture
-from ssh_tf.imaging.files import IMAGE_SUFFIXES, read_image
-from ssh_tf.inference.graph import Detections
+from ssh_tf.imaging.files import read_image
+from ssh_tf.inference.contract import FaceDetector
+from ssh_tf.inference.results import Detections
 from ssh_tf.progress import Progress, silent
+
+# What OpenCV writes; pictures of other images become PNG.
+_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 _LOG = logging.getLogger(__name__)
 
 
-class FaceFinder(Protocol):
-    """Anything that finds faces: a `Detector`, an `ExportedDetector`, a server's client."""
-
-    def detect(self, image: np.ndarray) -> Detections:
-        """Finds the faces of `[H, W, 3]` uint8 RGB."""
-
-
 def detect_files(
-    detector: FaceFinder,
+    detector: FaceDetector,
     images: Sequence[tuple[Path, Path]],
     out: Path,
     *,
@@ -38,7 +35,7 @@ def detect_files(
 
     Args:
         detector: What finds the faces.
-        images: `(path, name)` from `find_images`.
+        images: `find_images(...).images`.
         out: Folder of the pictures.
         show_from: Least score that is drawn.
         progress: See `ssh_tf.progress`.
@@ -64,7 +61,7 @@ def detect_files(
         else:
             result = detector.detect(image)
             save_picture(picture_path, picture_of(image, result, show_from))
-            found.append({"image": str(path), **faces_entry(image.shape[:2], result)})
+            found.append({"image": str(path), **result.to_dict()})
         tick()
     return found
 
@@ -74,7 +71,7 @@ def _picture_paths(images: Sequence[tuple[Path, Path]], out: Path) -> list[Path]
     sources = {path.resolve() for path, _ in images}
     pictures: dict[Path, Path] = {}
     for path, name in images:
-        picture = out / (name if name.suffix.lower() in IMAGE_SUFFIXES else f"{name}.png")
+        picture = out / (name if name.suffix.lower() in _PICTURE_SUFFIXES else f"{name}.png")
         if picture.resolve() in sources:
             raise UserError(f"The picture {picture} would overwrite an image. Name another --out.")
         if picture in pictures:
@@ -90,12 +87,3 @@ def picture_of(image: np.ndarray, found: Detections, show_from: float) -> np.nda
     """Draws those faces whose score is at least `show_from`; see `draw_boxes`."""
     shown = found.scores >= show_from
     return draw_boxes(image, found.boxes[shown], found.scores[shown])
-
-
-def faces_entry(size: tuple[int, ...], found: Detections) -> dict[str, Any]:
-    """Returns one image's `height`, `width` and `faces` as plain values for JSON."""
-    faces = [
-        {"box": [round(float(x), 2) for x in box], "score": round(float(score), 6)}
-        for box, score in zip(found.boxes, found.scores, strict=True)
-    ]
-    return {"height": size[0], "width": size[1], "faces": faces}

@@ -11,7 +11,8 @@ import numpy as np
 
 from ssh_tf.errors import UserError
 from ssh_tf.files import atomic_path, existing_file, output_folder
-from ssh_tf.inference.gallery import FaceFinder, faces_entry, picture_of
+from ssh_tf.inference.contract import FaceDetector
+from ssh_tf.inference.gallery import picture_of
 from ssh_tf.progress import Progress, silent
 
 VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".webm")
@@ -21,7 +22,7 @@ _FRAMES_PER_SECOND = 25.0
 
 
 def detect_video(
-    detector: FaceFinder,
+    detector: FaceDetector,
     source: Path | int,
     out: Path,
     *,
@@ -71,8 +72,7 @@ def detect_video(
                 picture = picture_of(image, result, show_from)
                 writer = writer or stack.enter_context(_writer(temporary, rate, picture.shape))
                 writer.write(np.ascontiguousarray(picture[..., ::-1]))
-                entry = faces_entry(image.shape[:2], result)
-                found.append({"frame": index, "seconds": round(seconds, 3), **entry})
+                found.append({"frame": index, "seconds": round(seconds, 3), **result.to_dict()})
                 tick()
         if not found:
             raise UserError(f"{_describe(source)} gives no frame. Check it with a video player.")

@@ -1,6 +1,6 @@
 """The three layers Keras lacks: pixel preprocessing, canvas masking, Caffe's upsampling."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,16 +10,21 @@ from keras import ops
 from ssh_tf.geometry.anchors import grid_size
 
 Tensor = Any
+# Zeroes the padding of a feature map `[B, h, w, C]` of a given stride.
+Mask = Callable[[Tensor, int], Tensor]
 
-# Blue, green, red. `lib/utils/get_config.py` PIXEL_MEANS, for weights that come from Caffe.
-CAFFE_MEANS = (102.9801, 115.9465, 122.7717)
-# keras.applications.vgg16.preprocess_input, for weights that come from there.
-KERAS_MEANS = (103.939, 116.779, 123.68)
+
+def halve(x: Tensor) -> Tensor:
+    """Max-pools `[B, h, w, C]` to half of it, rounding up like Caffe.
+
+    `same` ignores what lies beyond the border.
+    """
+    return keras.layers.MaxPooling2D(2, padding="same")(x)
 
 
 @keras.saving.register_keras_serializable("ssh_tf")
 class Preprocess(keras.layers.Layer):
-    """Turns RGB pixels into the BGR differences from a mean that VGG-16 was trained on.
+    """Turns RGB pixels into the BGR differences from a mean that a trunk was trained on.
 
     Args:
         means: Mean blue, green and red, in grey levels.

@@ -13,9 +13,9 @@ import tensorflow as tf
 from ssh_tf.config import ModelConfig, load
 from ssh_tf.errors import UserError
 from ssh_tf.files import atomic_path, existing_file
+from ssh_tf.model.backbones.imagenet import trunk_means, trunk_weights
 from ssh_tf.model.caffe.caffemodel import read_caffemodel
-from ssh_tf.model.caffe.convert import CaffeImport, to_keras
-from ssh_tf.model.layers import CAFFE_MEANS, KERAS_MEANS
+from ssh_tf.model.caffe.convert import CAFFE_MEANS, CaffeImport, to_keras
 from ssh_tf.model.ssh import SSH
 
 _LOG = logging.getLogger(__name__)
@@ -43,41 +43,51 @@ def build_network(config: ModelConfig, *, seed: int) -> SSH:
         UserError: If a weights file is not usable.
     """
     keras.utils.set_random_seed(seed)
-    network = SSH(config, means_for(config.weights))
-    if config.weights == "imagenet":
-        _load_imagenet(network, seed)
-    elif config.weights == "random":
+    network = SSH(config, means_for(config))
+    if config.backbone != "vgg16" or config.weights == "random":
+        # The official filler, of deviation 0.01, is for maps of 512 channels: in narrower modules
+        # the signal would die out.
         initialise(network, seed)
-    else:
+    if is_trunk(config.weights):
+        for name, weights in trunk_weights(config, config.weights).items():
+            _set_weights(network, name, weights, config.weights)
+    elif config.weights != "random":
         load_weights(network, Path(config.weights))
     return network
 
 
-def means_for(weights: str) -> tuple[float, ...]:
-    """Returns the pixel means that belong to weights of the origin `ModelConfig.weights`.
+def is_trunk(weights: str) -> bool:
+    """Whether weights of this origin are of a trunk alone, trained on ImageNet."""
+    file_of_trunk = weights.endswith((".h5", ".npz")) and not weights.endswith(_H5)
+    return weights == "imagenet" or file_of_trunk
+
+
+def means_for(config: ModelConfig) -> tuple[float, ...]:
+    """Returns the pixel means that belong to the weights of the origin `config.weights`.
 
     Raises:
         UserError: If they stand in a file that can't be read.
     """
-    if weights in ("imagenet", "random"):
-        return KERAS_MEANS
-    return CAFFE_MEANS if weights.endswith(".caffemodel") else load_network(weights).means
+    if config.weights == "random" or is_trunk(config.weights):
+        return trunk_means(config, config.weights)
+    is_caffe = config.weights.endswith(".caffemodel")
+    return CAFFE_MEANS if is_caffe else load_network(config.weights).means
 
 
-def _load_imagenet(network: SSH, seed: int) -> None:
-    try:
-        source = keras.applications.VGG16(include_top=False, weights="imagenet")
-    except Exception as error:  # keras.utils.get_file raises bare Exception for any network failure
-        _LOG.warning(
-            "ImageNet weights could not be downloaded (%s). Training starts from random (He) "
-            "weights, which reaches far lower AP. To use a file, set model.weights to its path.",
-            error,
+def _set_weights(network: SSH, name: str, weights: tuple[np.ndarray, ...], origin: str) -> None:
+    """Fills one layer.
+
+    Raises:
+        UserError: If its weights have other shapes.
+    """
+    layer = network.get_layer(name)
+    shapes = [tuple(variable.shape) for variable in layer.weights]
+    if shapes != [each.shape for each in weights]:
+        raise UserError(
+            f"{origin} is of another network: its {name} has shapes "
+            f"{[each.shape for each in weights]}, expected {shapes}."
         )
-        initialise(network, seed)
-        return
-    for layer in source.layers:
-        if layer.weights:
-            network.get_layer(layer.name).set_weights(layer.get_weights())
+    layer.set_weights(weights)
 
 
 def initialise(network: SSH, seed: int) -> None:
@@ -88,11 +98,13 @@ def initialise(network: SSH, seed: int) -> None:
         seed: Of the draw; each layer has its own stream.
     """
     for index, layer in enumerate(network.layers):
-        if not isinstance(layer, keras.layers.Conv2D):
+        if not isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
             continue
         shape = layer.kernel.shape
-        deviation = np.sqrt(2.0 / np.prod(shape[:-1]))
-        if layer.name == "block1_conv1":
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        inputs = np.prod(shape[:2]) if depthwise else np.prod(shape[:3])
+        deviation = np.sqrt(2.0 / inputs)
+        if layer.name in ("block1_conv1", "conv1"):
             deviation /= PIXEL_DEVIATION
         elif layer.name.endswith(("_cls", "_box")):
             deviation = 0.01
@@ -211,7 +223,7 @@ def _load_run(folder: Path) -> SSH:
             "`ssh-tf train`."
         )
     config = load(folder / "config.yaml")
-    network = SSH(config.model, means_for(config.model.weights))
+    network = SSH(config.model, means_for(config.model))
     tf.train.Checkpoint(network=network).restore(checkpoint).expect_partial()
     return network
 

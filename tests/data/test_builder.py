@@ -19,7 +19,7 @@ from ssh_tf.data.builder import build_records
 from ssh_tf.data.checks import Checks, image_size
 from ssh_tf.data.readers.wider import split_layout
 from ssh_tf.data.records import parse_example, read_manifest
-from ssh_tf.data.sources import open_csv, open_wider
+from ssh_tf.data.sources import open_annotations, open_wider
 from ssh_tf.errors import UserError
 from ssh_tf.files import folder_lock
 from ssh_tf.imaging.files import decode
@@ -435,7 +435,7 @@ def test_other_formats_are_refused_by_name(root: Path, tmp_path: Path, form: str
 def test_official_counts_are_compared(root: Path, tmp_path: Path):
     assert build_records(open_wider(root, "train"), tmp_path / "a")["official"] is False
     (tmp_path / "boxes.csv").write_text("image,x,y,w,h\n0--Parade/a.jpg,1,2,30,40\n")
-    own = open_csv(tmp_path / "boxes.csv", images(root), "train")
+    own = open_annotations(tmp_path / "boxes.csv", images(root))
     assert build_records(own, tmp_path / "b")["official"] is None
 
 

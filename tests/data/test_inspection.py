@@ -6,7 +6,7 @@ import cv2
 
 from ssh_tf.data.builder import build_records
 from ssh_tf.data.inspection import inspect_records
-from ssh_tf.data.sources import open_csv, open_wider
+from ssh_tf.data.sources import open_annotations, open_wider
 from tests.small import encode, picture, write_wider
 
 
@@ -26,7 +26,7 @@ def test_numbers_and_pictures(tmp_path: Path):
 def test_a_set_without_faces_has_pictures_too(tmp_path: Path):
     (tmp_path / "a.png").write_bytes(encode(picture(), ".png"))
     (tmp_path / "boxes.csv").write_text("image,x,y,w,h\na.png,,,,\n")
-    build_records(open_csv(tmp_path / "boxes.csv", tmp_path, "own"), tmp_path / "out")
+    build_records(open_annotations(tmp_path / "boxes.csv", tmp_path, split="own"), tmp_path / "out")
     text = inspect_records(tmp_path / "out", tmp_path / "pictures")
     assert text.startswith("1 images of split own, 0 faces")
     assert (tmp_path / "pictures" / "anchors.png").is_file()

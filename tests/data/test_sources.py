@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage
 from ssh_tf.data.readers.wider import read_annotations, split_layout
-from ssh_tf.data.sources import Source, missing, open_csv, open_wider
+from ssh_tf.data.sources import Source, missing, open_wider
 from ssh_tf.errors import UserError
 from tests.small import WIDER_BOXES, write_wider
 
@@ -106,59 +106,6 @@ def test_only_a_split_of_wider_s_events_is_compared_with_the_official_counts(roo
     annotations = split_layout(root, "train").annotations
     annotations.write_text("own/picture.jpg\n0\n")
     assert open_wider(root, "train").official_counts is None
-
-
-CSV = """image,x,y,w,h,blur
-a.jpg,10,12,20,24,2
-b/c.png,,,,,
-a.jpg,1.5,2,3,4,
-"""
-
-
-def write_csv(folder: Path, text: str | bytes) -> Path:
-    file = folder / "boxes.csv"
-    file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return file
-
-
-@pytest.mark.parametrize("text", [CSV, CSV.replace("\n", "\r\n"), "\ufeff" + CSV, CSV.rstrip("\n")])
-def test_csv_rows_of_an_image_are_gathered(tmp_path: Path, text: str):
-    source = open_csv(write_csv(tmp_path, text), tmp_path, "own")
-    assert [entry.name for entry in source.entries] == ["a.jpg", "b/c.png"]
-    np.testing.assert_array_equal(source.entries[0].boxes, [[10, 12, 20, 24], [1.5, 2, 3, 4]])
-    np.testing.assert_array_equal(source.entries[0].attributes[:, 0], [2, 0])
-    assert source.entries[1].boxes.shape == (0, 4)
-    assert source.official_counts is None
-
-
-BROKEN_CSV = {
-    "empty": ("", r"csv:1: expected a header with image,x,y,w,h"),
-    "no header": ("a.jpg,1,2,3,4\n", r"csv:1: expected a header .*, received 'a.jpg,1,2,3,4'"),
-    "unknown column": ("image,x,y,w,h,mood\n", "csv:1: expected a header"),
-    "column twice": ("image,x,y,w,h,x\n", "csv:1: expected a header"),
-    "header alone": ("image,x,y,w,h\n", "no rows"),
-    "text as number": ("image,x,y,w,h\na.jpg,1,2,3,tall\n", "csv:2: expected a number of px as h"),
-    "half a box": ("image,x,y,w,h\na.jpg,1,2,,4\n", "csv:2: expected a number of px as w"),
-    "not a number": ("image,x,y,w,h\na.jpg,nan,2,3,4\n", "csv:2: expected a number of px as x"),
-    "infinite": ("image,x,y,w,h\na.jpg,1,inf,3,4\n", "csv:2: expected a number of px as y"),
-    "half an attribute": (
-        "image,x,y,w,h,blur\na.jpg,1,2,3,4,0.5\n",
-        "csv:2: expected a whole number as blur",
-    ),
-    "too few columns": ("image,x,y,w,h\na.jpg,1,2,3\n", "csv:2: the row has another number"),
-    "too many columns": ("image,x,y,w,h\na.jpg,1,2,3,4,5\n", "csv:2: the row has another number"),
-    "outside": ("image,x,y,w,h\n../a.jpg,1,2,3,4\n", "csv:2: expected an image name that stays"),
-    "absolute": ("image,x,y,w,h\n/a.jpg,1,2,3,4\n", "csv:2: expected an image name that stays"),
-    "no name": ("image,x,y,w,h\n,1,2,3,4\n", "csv:2: expected an image name that stays"),
-    "open quote": ('image,x,y,w,h\n"a.jpg,1,2,3,4\n', r"csv:\d: not a row of CSV"),
-    "latin-1": (b"image,x,y,w,h\n\xe9.jpg,1,2,3,4\n", "expected UTF-8"),
-}
-
-
-@pytest.mark.parametrize(("text", "says"), BROKEN_CSV.values(), ids=BROKEN_CSV.keys())
-def test_a_malformed_csv_is_named_with_its_line(tmp_path: Path, text: str | bytes, says: str):
-    with pytest.raises(UserError, match=says):
-        open_csv(write_csv(tmp_path, text), tmp_path, "own")
 
 
 def corrupt_image(root: Path) -> None:

@@ -24,7 +24,7 @@ from ssh_tf.evaluation.run import (
     evaluate_pascal,
     evaluate_wider,
 )
-from ssh_tf.inference.graph import Detections
+from ssh_tf.inference.results import Detections
 from tests.conftest import REPOSITORY
 from tests.small import HEIGHT, WIDER_BOXES, encode, picture, write_wider
 
@@ -44,7 +44,7 @@ class Oracle:
         boxes = list(WIDER_BOXES.values())[(image.shape[0] - HEIGHT) // 4]
         corners = np.array([[x, y, x + w, y + h] for x, y, w, h in boxes], np.float32)
         scores = np.linspace(0.9, 0.8, len(boxes), dtype=np.float32)
-        return Detections(corners.reshape(-1, 4), scores)
+        return Detections(corners.reshape(-1, 4), scores, image.shape[:2])
 
 
 class Blind:
@@ -54,8 +54,7 @@ class Blind:
         return "blind"
 
     def detect(self, image: np.ndarray) -> Detections:
-        del image
-        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), image.shape[:2])
 
 
 def detect_split(detector: Any, root: Path, split: str, out: Path, **options: Any) -> list[str]:
@@ -234,9 +233,8 @@ class Middle:
         return "middle"
 
     def detect(self, image: np.ndarray) -> Detections:
-        del image
         boxes = np.array([[20.25, 30.5, 59.25, 79.5]], np.float32)
-        return Detections(boxes, np.array([0.9], np.float32))
+        return Detections(boxes, np.array([0.9], np.float32), image.shape[:2])
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from ssh_tf import signature
 from ssh_tf.config import ExportConfig
 from ssh_tf.export.graph import decode_safely, from_bytes, from_pixels
 from ssh_tf.imaging.files import decode
-from ssh_tf.inference.graph import Detections
+from ssh_tf.inference.graph import ScoredBoxes
 from tests.small import encode, picture
 
 OK, NO_IMAGE = signature.STATUS_OK, signature.STATUS_NOT_AN_IMAGE
@@ -26,11 +26,11 @@ CONFIG = ExportConfig(max_detections=3, max_bytes=200_000, max_pixels=40_000)
 JPEG, PNG = encode(picture()), encode(picture(), ".png")
 
 
-def whole_image(image: tf.Tensor) -> Detections:
+def whole_image(image: tf.Tensor) -> ScoredBoxes:
     """A detector whose one face is the image, with a score of its mean brightness."""
     height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
     score = tf.reduce_mean(tf.cast(image, tf.float32)) / 255
-    return Detections(tf.stack([0.0, 0.0, width, height])[tf.newaxis], score[tf.newaxis])
+    return ScoredBoxes(tf.stack([0.0, 0.0, width, height])[tf.newaxis], score[tf.newaxis])
 
 
 @pytest.fixture(scope="module")
@@ -223,8 +223,8 @@ def test_boxes_that_are_not_finite_never_leave():
     nan, inf = np.nan, np.inf
     boxes = tf.constant([[1.0, nan, 2, 3], [0, 0, 4, 2], [0, 0, inf, 2]])
 
-    def detect(image: tf.Tensor) -> Detections:
-        return Detections(boxes, tf.constant([0.9, 0.8, 0.7]))
+    def detect(image: tf.Tensor) -> ScoredBoxes:
+        return ScoredBoxes(boxes, tf.constant([0.9, 0.8, 0.7]))
 
     outputs = from_pixels(detect, tf.zeros([1, 2, 4, 3], tf.uint8), CONFIG)
     assert outputs["num_detections"].numpy().tolist() == [1]

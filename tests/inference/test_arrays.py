@@ -13,7 +13,7 @@ from ssh_tf.config import DetectConfig, ModelConfig
 from ssh_tf.geometry.anchors import grid_size
 from ssh_tf.imaging import scale as reference
 from ssh_tf.inference import arrays, graph
-from ssh_tf.inference.graph import Detections
+from ssh_tf.inference.graph import ScoredBoxes
 from tests.golden import proposal_inputs, read
 from tests.small import picture
 
@@ -35,21 +35,21 @@ def random_outputs(size: tuple[int, int], *, seed: int, bias: float = 0.0) -> di
     return outputs
 
 
-def on_arrays(outputs: Outputs, size: tuple[int, int], config: DetectConfig) -> Detections:
+def on_arrays(outputs: Outputs, size: tuple[int, int], config: DetectConfig) -> ScoredBoxes:
     parts = [arrays.module_proposals(outputs, size, module, config) for module in MODULES]
     boxes, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return arrays.joint_nms(boxes, scores, config)
+    return ScoredBoxes(*arrays.joint_nms(boxes, scores, config))
 
 
-def in_graph(outputs: Outputs, size: tuple[int, int], config: DetectConfig) -> Detections:
+def in_graph(outputs: Outputs, size: tuple[int, int], config: DetectConfig) -> ScoredBoxes:
     tensors = {name: tf.constant(value) for name, value in outputs.items()}
     options = {"top_k": config.top_k, "exact_decode": config.exact_decode}
     boxes, scores = graph.module_proposals(tensors, tf.constant(size), MODULES, **options)
     found = graph.joint_nms(boxes, scores, config)
-    return Detections(found.boxes.numpy(), found.scores.numpy())
+    return ScoredBoxes(found.boxes.numpy(), found.scores.numpy())
 
 
-def assert_equal(found: Detections, expected: Detections) -> None:
+def assert_equal(found: ScoredBoxes, expected: ScoredBoxes) -> None:
     assert found.boxes.shape == expected.boxes.shape
     assert found.boxes.dtype == found.scores.dtype == np.float32
     np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=1e-6)
@@ -87,13 +87,13 @@ def test_of_equal_scores_the_same_boxes_are_the_best():
         tensors = {name: tf.constant(value) for name, value in outputs.items()}
         expected = graph.module_proposals(tensors, tf.constant(size), [module], top_k=20)
         found = arrays.module_proposals(outputs, size, module, config)
-        assert_equal(Detections(*found), Detections(*(part.numpy() for part in expected)))
+        assert_equal(ScoredBoxes(*found), ScoredBoxes(*(part.numpy() for part in expected)))
 
 
 def test_of_equal_scores_the_first_suppresses():
     boxes = np.array([[0, 0, 9, 9], [1, 0, 10, 9]], np.float32)
-    found = arrays.joint_nms(boxes, np.array([0.5, 0.5], np.float32), DetectConfig())
-    assert found.boxes.tolist() == boxes[:1].tolist()
+    found, _ = arrays.joint_nms(boxes, np.array([0.5, 0.5], np.float32), DetectConfig())
+    assert found.tolist() == boxes[:1].tolist()
 
 
 def test_values_of_extreme_weights_are_those_of_the_graph():
@@ -110,9 +110,9 @@ def test_an_overlap_equal_to_the_threshold_is_kept():
     boxes = np.array([[0, 0, 9, 9], [0, 0, 9, 4]], np.float32)
     scores = np.array([0.8, 0.9], np.float32)
     for nms_iou, count in ((0.5, 2), (0.499, 1)):
-        found = arrays.joint_nms(boxes, scores, DetectConfig(nms_iou=nms_iou))
-        assert len(found.scores) == count
-        assert found.boxes[0].tolist() == [0, 0, 9, 4]
+        found, _ = arrays.joint_nms(boxes, scores, DetectConfig(nms_iou=nms_iou))
+        assert len(found) == count
+        assert found[0].tolist() == [0, 0, 9, 4]
 
 
 @pytest.mark.parametrize("settings", [{}, {"shorter_px": 400, "longer_px": 800}], ids=str)
@@ -148,6 +148,15 @@ def test_pixels_are_those_of_the_graph(size: tuple[int, int], scale: float):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2)
 
 
+@pytest.mark.parametrize("index", range(3))
+def test_network_inputs_are_the_official_ones(test_data: Path, index: int):
+    golden = read(test_data / "golden" / "preprocess_dev.npz")
+    bgr = np.ascontiguousarray(golden[f"image_{index}"])
+    received = arrays.resize(bgr, float(golden[f"scale_{index}"])) - golden["pixel_means_bgr"]
+    # Grey levels; the official code subtracts before it scales. TensorFlow's kernel: 1e-2.
+    np.testing.assert_allclose(received, golden[f"blob_{index}"], rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("index", range(6))
 def test_detections_are_the_official_ones(test_data: Path, index: int):
     golden = read(test_data / "golden" / f"proposals_dev_{index}.npz")
@@ -175,7 +184,6 @@ def test_detections_are_the_official_ones(test_data: Path, index: int):
         return outputs
 
     image = np.zeros((*golden["image_hw"], 3), np.uint8)
-    found = arrays.detect(forward, image, MODULES, config)
-    official = Detections(golden["dets"][:, :4], golden["dets"][:, 4])
-    np.testing.assert_allclose(found.scores, official.scores, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(found.boxes, official.boxes, rtol=0, atol=1e-3)
+    boxes, scores = arrays.find_faces(forward, image, MODULES, config)
+    np.testing.assert_allclose(scores, golden["dets"][:, 4], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(boxes, golden["dets"][:, :4], rtol=0, atol=1e-3)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ssh_tf.errors import UserError
-from ssh_tf.imaging.files import find_images
+from ssh_tf.imaging.folders import find_images
 from ssh_tf.inference.gallery import detect_files, picture_of
-from ssh_tf.inference.graph import Detections
+from ssh_tf.inference.results import Detections
 from tests.small import encode, picture
 
 
@@ -24,7 +24,7 @@ class Stub:
     def detect(self, image: np.ndarray) -> Detections:
         self.seen.append(image.shape)
         boxes = np.array([[5, 6, 25, 36.123456], [50, 10, 70, 30]], np.float32)
-        return Detections(boxes, np.array([0.9, 0.3], np.float32))
+        return Detections(boxes, np.array([0.9, 0.3], np.float32), image.shape[:2])
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def album(tmp_path: Path) -> Path:
 
 
 def detect(out: Path, *paths: Path, **settings: object) -> list[dict[str, Any]]:
-    return detect_files(Stub(), list(find_images([str(path) for path in paths])), out, **settings)
+    return detect_files(Stub(), find_images(paths).images, out, **settings)
 
 
 def files(folder: Path) -> list[str]:
@@ -74,7 +74,8 @@ def test_show_from_decides_what_is_drawn(album: Path, tmp_path: Path):
 
 
 def test_a_score_at_the_limit_is_drawn():
-    found = Detections(np.array([[100, 200, 120, 230]], np.float32), np.array([0.5], np.float32))
+    boxes = np.array([[100, 200, 120, 230]], np.float32)
+    found = Detections(boxes, np.array([0.5], np.float32), (500, 500))
     plain = np.zeros((500, 500, 3), np.uint8)
     assert picture_of(plain, found, 0.5).any()
     assert not picture_of(plain, found, 0.501).any()
@@ -107,7 +108,7 @@ def test_an_output_that_is_a_file_is_refused_before_any_work(album: Path, tmp_pa
     (tmp_path / "out").touch()
     stub = Stub()
     with pytest.raises(UserError, match="out is not writable"):
-        detect_files(stub, list(find_images([str(album)])), tmp_path / "out")
+        detect_files(stub, find_images([album]).images, tmp_path / "out")
     assert stub.seen == []
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ssh_tf.errors import UserError
-from ssh_tf.inference.graph import Detections
+from ssh_tf.inference.results import Detections
 from ssh_tf.inference.video import detect_video
 
 FRAMES, HEIGHT, WIDTH = 5, 480, 640
@@ -25,7 +25,8 @@ class Brightest:
             raise KeyboardInterrupt
         self.seen += 1
         left = image[..., 0].mean()  # red: the order of the channels matters
-        return Detections(np.array([[left, 10, 250, 90]], np.float32), np.array([0.9], np.float32))
+        boxes = np.array([[left, 10, 250, 90]], np.float32)
+        return Detections(boxes, np.array([0.9], np.float32), image.shape[:2])
 
 
 @pytest.fixture(scope="module")

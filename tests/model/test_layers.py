@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from ssh_tf.model.layers import CAFFE_MEANS, KERAS_MEANS, BilinearUpsample, MaskCanvas, Preprocess
+from ssh_tf.model.backbones.vgg16 import KERAS_MEANS
+from ssh_tf.model.caffe.convert import CAFFE_MEANS
+from ssh_tf.model.layers import BilinearUpsample, MaskCanvas, Preprocess
 from tests import oracle
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage, check_name
+from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage, annotated, check_name
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file, existing_folder, write_text
 
@@ -185,11 +185,16 @@ def _read_entry(lines: Sequence[_Line], at: int) -> tuple[AnnotatedImage, int]:
     if end > len(lines):
         raise lines[-1].error(
             f"{count} face rows for {name}, but the file ends after {len(lines) - start}",
-            "Mend the count or complete the file.",
+            "Fix the count or complete the file.",
         )
-    rows = [_face_row(line) for line in lines[start:end]]
-    table = np.array(rows, np.float64).reshape(-1, _ALL_COLUMNS)
-    image = AnnotatedImage(name, table[:, :4].astype(np.float32), table[:, 4:].astype(np.int64))
+    faces = [_face_row(line) for line in lines[start:end]]
+    image = annotated(
+        name,
+        faces,
+        given=ATTRIBUTES if any(len(face) > _BOX_COLUMNS for face in faces) else (),
+        file=f"{lines[at].file}:",
+        rows=[line.number for line in lines[start:end]],
+    )
     if count == 0 and end < len(lines) and _is_zero_row(lines[end]):
         end += 1
     return image, end
@@ -198,7 +203,7 @@ def _read_entry(lines: Sequence[_Line], at: int) -> tuple[AnnotatedImage, int]:
 def _image_name(line: _Line) -> str:
     if all(_is_number(token) for token in line.text.split()):
         raise line.error(
-            "an image name", "Mend the number of faces of the entry above: it has more rows."
+            "an image name", "Fix the number of faces of the entry above: it has more rows."
         )
     return check_name(line.text, f"{line.file}:{line.number}")
 
@@ -206,27 +211,27 @@ def _image_name(line: _Line) -> str:
 def _face_count(line: _Line) -> int:
     if not (line.text.isascii() and line.text.isdigit() and int(line.text[:12]) < _LARGEST):
         raise line.error(
-            "the number of faces (a whole number from 0) after the image name", "Mend the entry."
+            "the number of faces (a whole number from 0) after the image name", "Fix the entry."
         )
     return int(line.text)
 
 
 def _face_row(line: _Line) -> list[float]:
-    """Returns the row's ten numbers, with attributes 0 where it has only the box."""
+    """Returns the row's four or ten numbers."""
     tokens = line.text.split()
     columns = f"{_BOX_COLUMNS} (x y w h) or {_ALL_COLUMNS} (x y w h {' '.join(ATTRIBUTES)})"
     if not any(map(_is_number, tokens)) and (len(tokens) == 1 or "/" in line.text):
         raise line.error(
             "a face row, but this looks like an image name",
-            "Mend the number of faces of the entry above: it has fewer rows.",
+            "Fix the number of faces of the entry above: it has fewer rows.",
         )
     if len(tokens) not in (_BOX_COLUMNS, _ALL_COLUMNS):
-        raise line.error(f"{columns} columns, not {len(tokens)}", "Mend the row.")
+        raise line.error(f"{columns} columns, not {len(tokens)}", "Fix the row.")
     if not all(_is_number(token) for token in tokens):
-        raise line.error(f"a face row of numbers, {columns}", "Mend the row.")
-    row = [float(token) for token in tokens] + [0.0] * (_ALL_COLUMNS - len(tokens))
+        raise line.error(f"a face row of numbers, {columns}", "Fix the row.")
+    row = [float(token) for token in tokens]
     if not all(abs(value) < _LARGEST for value in row):  # NaN fails it too.
-        raise line.error(f"finite numbers below {_LARGEST:g}", "Mend the row.")
+        raise line.error(f"finite numbers below {_LARGEST:g}", "Fix the row.")
     if not all(value.is_integer() for value in row[_BOX_COLUMNS:]):
         raise line.error("whole numbers as attributes", f"The columns are {columns}.")
     return row

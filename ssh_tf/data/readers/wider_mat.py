@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage
+from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage, check_name
 from ssh_tf.errors import UserError
 
 
@@ -62,7 +62,7 @@ def read_mat_annotations(content: bytes, file: Path) -> list[AnnotatedImage]:
     try:
         for number, event in enumerate(events):
             for i, stem in enumerate(stems[number]):
-                name = f"{event.item()}/{stem.item()}.jpg"
+                name = check_name(f"{event.item()}/{stem.item()}.jpg", str(file))
                 table = np.asarray(boxes[number][i], np.float32).reshape(-1, 4)
                 columns = [np.asarray(label[number][i], np.int64).ravel() for label in labels]
                 images.append(_image(name, table, np.stack(columns, axis=-1)))

@@ -24,6 +24,9 @@ import numpy as np
 from ssh_tf.errors import UserError
 from ssh_tf.model.caffe.caffemodel import Array, same_bits
 
+# Mean blue, green and red: `lib/utils/get_config.py` PIXEL_MEANS.
+CAFFE_MEANS = (102.9801, 115.9465, 122.7717)
+
 Blobs = Mapping[str, Sequence[Array]]
 
 _TRUNK = {

@@ -1,0 +1,145 @@
+"""Image files by name, in a folder or inside an archive. Must not import TensorFlow."""
+
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ssh_tf.errors import UserError
+from ssh_tf.imaging.header import stored_size
+
+# Larger than any photo; what claims more is not unpacked.
+_LARGEST_BYTES = 2**29
+_HEAD_BYTES = 2**18  # EXIF's thumbnail and color profiles come before the size
+
+
+class Images(Protocol):
+    """Image files by name."""
+
+    def size(self, name: str) -> int | None:
+        """Returns the file's bytes, or None where there is no such image."""
+
+    def read(self, name: str) -> bytes:
+        """Returns the file."""
+
+    def describe(self, name: str) -> str:
+        """Returns what the file is called in errors."""
+
+
+@dataclass(frozen=True)
+class FolderImages:
+    """Images below a folder."""
+
+    folder: Path
+
+    def size(self, name: str) -> int | None:
+        """Returns the file's bytes, or None where there is no such image."""
+        path = self.folder / name
+        return path.stat().st_size if path.is_file() else None
+
+    def read(self, name: str) -> bytes:
+        """Returns the file.
+
+        Raises:
+            UserError: If it can't be read.
+        """
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError as error:
+            raise UserError(f"{self.folder / name} can't be read ({error.strerror}).") from error
+
+    def read_head(self, name: str) -> bytes:
+        """Returns as much of the file as holds the headers of a photo, or all of it."""
+        try:
+            with (self.folder / name).open("rb") as file:
+                head = file.read(_HEAD_BYTES)
+                return head if stored_size(head) else head + file.read()
+        except OSError as error:
+            raise UserError(f"{self.folder / name} can't be read ({error.strerror}).") from error
+
+    def describe(self, name: str) -> str:
+        """Returns the file's path."""
+        return str(self.folder / name)
+
+
+class ZipImages:
+    """Images inside an archive, read in place.
+
+    Args:
+        path: The archive.
+        prefix: What stands before the images' names in it.
+
+    Raises:
+        UserError: If it is no whole archive.
+    """
+
+    def __init__(self, path: Path, prefix: str) -> None:
+        self._path, self._prefix, self._archive = path, prefix, open_zip(path)
+
+    def size(self, name: str) -> int | None:
+        """Returns the file's bytes, or None where there is no such image."""
+        try:
+            return self._archive.getinfo(self._prefix + name).file_size
+        except KeyError:
+            return None
+
+    def read(self, name: str) -> bytes:
+        """Returns the file. Several threads may read at a time."""
+        return read_zip(self._archive, self._prefix + name, self._path)
+
+    def describe(self, name: str) -> str:
+        """Returns the archive's path with the name inside."""
+        return f"{self._path}/{self._prefix}{name}"
+
+
+def list_files(folder: Path) -> list[str]:
+    """Returns the paths of all files in a folder and below, with `/`, sorted; hidden ones are not.
+
+    Linked folders are entered, each folder once.
+    """
+    found: list[str] = []
+    entered: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        status = os.stat(parent)
+        seen = (status.st_dev, status.st_ino) in entered  # a link to a folder above
+        entered.add((status.st_dev, status.st_ino))
+        folders[:] = [] if seen else sorted(name for name in folders if not name.startswith("."))
+        paths = [] if seen else [Path(parent, name) for name in files if not name.startswith(".")]
+        found += [path.relative_to(folder).as_posix() for path in paths]
+    return sorted(found)
+
+
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """Opens an archive.
+
+    Raises:
+        UserError: If it is no whole archive.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{path} is not a whole archive ({error}). Download it again.") from error
+
+
+def read_zip(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    """Returns a file of an archive.
+
+    Args:
+        archive: The open archive.
+        name: Of the file in it.
+        path: Of the archive, for the error.
+
+    Raises:
+        UserError: If it is too large for an image, damaged or encrypted.
+    """
+    size = archive.getinfo(name).file_size
+    if size > _LARGEST_BYTES:
+        raise UserError(f"{path}: {name} claims to be {size:,} bytes long, which no image is.")
+    try:
+        return archive.read(name)
+    # RuntimeError: encrypted, or a compression that Python does not know.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: {name} can't be read ({reason}). Download it again.") from error
