@@ -90,7 +90,7 @@ def run_demo(
     folder = output_folder(out)
     records = folder / "records"
     config = config.model_copy(
-        update={"data": config.data.model_copy(update={"records": str(records)})}
+        update={"data": config.data.model_copy(update={"records": {str(records): 1.0}})}
     )
     stages: dict[str, float] = {}
     wider = folder / "wider"

@@ -32,6 +32,9 @@ NUM_DETECTIONS = "num_detections"
 RAW = "raw"
 IMAGES = "images"
 STATUS = "detection_status"
+# Files of a SavedModel: its graph, and requests that a server runs when it loads it.
+SAVED_MODEL = "saved_model.pb"
+WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 # Values of STATUS, one per image. Anything but OK comes with no detections.
 STATUS_OK = 0
