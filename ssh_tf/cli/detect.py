@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ssh_tf.cli.flags import (
     Command,
     add_model,
+    add_runtime,
     fraction,
     from_zero,
     given_settings,
@@ -30,6 +31,7 @@ def add_commands(command: Command) -> None:
     """Declares the commands of this file."""
     add = command("detect", _detect, "find faces in images, videos or a camera and draw them")
     add_model(add, required=False)
+    add_runtime(add)
     add("--server", help="a server's REST address instead of --model: http://127.0.0.1:8501")
     add("paths", nargs="*", help="images, folders of images, videos")
     add("--camera", type=from_zero, help="a camera's number instead of paths; ends by Ctrl-C")

@@ -5,8 +5,9 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ssh_tf.config import PRESETS
+from ssh_tf.config import PRECISIONS, PRESETS
 from ssh_tf.errors import UserError
+from ssh_tf.inference.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     from ssh_tf.inference.detector import Detector
@@ -16,7 +17,14 @@ Flags = Callable[..., argparse.Action]
 Command = Callable[[str, Callable[[argparse.Namespace], None], str], Flags]
 
 # Flags of `add_model` that are fields of `DetectConfig`.
-_SETTINGS = ("shorter_px", "longer_px", "score_threshold", "top_k", "max_detections")
+_SETTINGS = (
+    "shorter_px",
+    "longer_px",
+    "score_threshold",
+    "top_k",
+    "max_detections",
+    "precision",
+)
 
 
 def add_model(add: Flags, *, required: bool = True) -> None:
@@ -33,12 +41,18 @@ def add_model(add: Flags, *, required: bool = True) -> None:
     add("--score_threshold", type=float, help="boxes need a greater score (default: 0.05)")
     add("--top_k", type=int, help="best boxes that each module keeps before NMS (default: 1000)")
     add("--max_detections", type=int, help="most faces of an image (default: all; export: 750)")
+    add("--precision", choices=PRECISIONS, help="the network's arithmetic (default: float32)")
+
+
+def add_runtime(add: Flags) -> None:
+    """Declares the flag that names what runs the network, beside those of `add_model`."""
+    add("--runtime", choices=RUNTIMES, help="what runs the network (default: tensorflow)")
 
 
 def given_settings(arguments: argparse.Namespace) -> list[str]:
-    """Returns the flags of `add_model`, without `--model`, that were given."""
-    names = ("preset", "pyramid", *_SETTINGS)
-    return [name for name in names if getattr(arguments, name) not in (None, False)]
+    """Returns the flags of `add_model` and `add_runtime`, without `--model`, that were given."""
+    names = ("preset", "pyramid", "runtime", *_SETTINGS)
+    return [name for name in names if getattr(arguments, name, None) not in (None, False)]
 
 
 def load_detector(
@@ -47,7 +61,7 @@ def load_detector(
     """Returns the detector that those flags describe.
 
     Args:
-        arguments: Parsed flags of `add_model`.
+        arguments: Parsed flags of `add_model`, and of `add_runtime` where the command has it.
         preset: Used where neither `--preset` nor `--pyramid` is given.
 
     Raises:
@@ -60,6 +74,8 @@ def load_detector(
     if arguments.pyramid and {"shorter_px", "longer_px"} & set(settings):
         raise UserError("--pyramid has its own scales. Leave --shorter_px and --longer_px away.")
     name = "wider_pyramid" if arguments.pyramid else arguments.preset or preset
+    if runtime := getattr(arguments, "runtime", None):
+        settings["runtime"] = runtime
     return Detector.load(arguments.model, **{**PRESETS.get(name or "", {}), **settings})
 
 

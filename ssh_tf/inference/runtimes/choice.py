@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from ssh_tf.errors import UserError
 from ssh_tf.inference.arrays import Forward
+from ssh_tf.inference.runtimes import RUNTIMES
 from ssh_tf.model.ssh import SSH
 
 _LOG = logging.getLogger(__name__)
@@ -18,7 +19,6 @@ _PACKAGES = {
     "openvino": (("openvino",), "openvino"),
     "onnxruntime": (("onnxruntime", "onnx", "tf2onnx"), "onnx"),
 }
-RUNTIMES = ("auto", *_PACKAGES)
 
 
 def load_runtime(name: str, network: SSH, precision: str) -> Forward:

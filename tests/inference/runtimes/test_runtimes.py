@@ -12,8 +12,8 @@ from ssh_tf.config import DetectConfig, ModelConfig
 from ssh_tf.errors import UserError
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import detection_function
-from ssh_tf.inference.runtimes import choice, convert
-from ssh_tf.inference.runtimes.choice import RUNTIMES, fastest_runtime, load_runtime
+from ssh_tf.inference.runtimes import RUNTIMES, choice, convert
+from ssh_tf.inference.runtimes.choice import fastest_runtime, load_runtime
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import build_network
 from tests.small import picture
