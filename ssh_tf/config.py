@@ -28,6 +28,8 @@ from ssh_tf.files import existing_file
 
 Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+Redaction = Literal["blur", "pixelate", "fill"]
+REDACTIONS: tuple[Redaction, ...] = get_args(Redaction)
 
 
 class Settings(BaseModel):
