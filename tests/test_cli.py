@@ -101,7 +101,7 @@ MISTAKES = [
     ("synth --images 0 --out W/new", "--images must be at least 1. Received: 0."),
     ("synth --images 1 --out W/file", "Output folder W/file is not writable"),
     ("synth --images 1 --out W/wider", "WIDER_train exists already"),
-    ("records --out W/new", "Name --wider_root, or else --csv with --images."),
+    ("records --out W/new", "Expected one of --wider_root, --csv, --coco, --voc and --yolo"),
     ("records --csv W/file --out W/new", "--csv needs --images"),
     ("inspect W/empty", "W/empty has no manifest.json"),
     ("plot W/empty", "logs.csv has no rows yet"),
