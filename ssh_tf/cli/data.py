@@ -2,15 +2,20 @@
 
 import argparse
 import os
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ssh_tf.cli.flags import Command
 from ssh_tf.cli.terminal import import_tensorflow, progress
 from ssh_tf.errors import UserError
+from ssh_tf.signature import MANIFEST
 
 if TYPE_CHECKING:
     from ssh_tf.data.sources import Kind, Source
+
+_SHOWN_LINES = 20  # of images left out and of boxes lost
 
 
 def add_commands(command: Command) -> None:
@@ -56,6 +61,11 @@ def add_commands(command: Command) -> None:
         default="fail",
         help="what a broken image does: stop the build (default), or be left out and reported",
     )
+    add(
+        "--allow_lost",
+        action="store_true",
+        help="go on though more than 1%% of the boxes have no pixel in their image",
+    )
 
     add = command("inspect", _inspect, "check a folder of records and draw what is in it")
     add("records", help="made by `ssh-tf records`")
@@ -83,29 +93,42 @@ def _records(arguments: argparse.Namespace) -> None:
     from ssh_tf.data.builder import build_records
     from ssh_tf.data.checks import Checks
 
+    most_lost = 1.0 if arguments.allow_lost else Checks.most_lost
     manifest = build_records(
         source,
         arguments.out,
         shards=arguments.shards,
         workers=arguments.workers,
         seed=arguments.seed,
-        checks=Checks(arguments.verify, arguments.on_error),
+        checks=Checks(arguments.verify, arguments.on_error, most_lost),
         progress=progress,
     )
-    skipped = manifest["skipped"]
-    for image in skipped:
-        print(f"left out: {image['reason']}")
-    print(
-        f"{manifest['images']} images, {manifest['faces']} of {manifest['annotated_faces']} "
-        f"annotated faces (the others are under 1 px or on images left out), {len(skipped)} images "
-        f"left out, in {len(manifest['shards'])} shards in {arguments.out}"
-    )
+    _report(manifest, arguments.out)
     if manifest["official"] is False:
         images, faces = source.official_counts or (0, 0)
         print(
             f"This is not all of WIDER FACE's {source.split}: that has {images:,} images and "
             f"{faces:,} faces."
         )
+    print(f"Next: ssh-tf inspect {shlex.quote(arguments.out)}")
+
+
+def _report(manifest: Mapping[str, Any], out: str) -> None:
+    """Prints what was built, and what is not in it."""
+    skipped, lost = manifest["skipped"], manifest["lost_boxes"]
+    for title, lines in (
+        ("left out", [image["reason"] for image in skipped]),
+        ("lost box", lost),
+    ):
+        for line in lines[:_SHOWN_LINES]:
+            print(f"{title}: {line}")
+        if len(lines) > _SHOWN_LINES:
+            print(f"{title}: {len(lines) - _SHOWN_LINES} more, in {out}/{MANIFEST}")
+    print(
+        f"{manifest['images']} images, {manifest['faces']} of {manifest['annotated_faces']} "
+        f"annotated faces, in {len(manifest['shards'])} shards in {out}. Left out: "
+        f"{len(skipped)} images with their faces, and {len(lost)} boxes without a pixel in theirs."
+    )
 
 
 def _source(arguments: argparse.Namespace) -> "Source":
@@ -114,9 +137,7 @@ def _source(arguments: argparse.Namespace) -> "Source":
     formats: tuple[Kind, ...] = ("csv", "coco", "voc", "yolo")
     named = [kind for kind in formats if getattr(arguments, kind) is not None]
     if len(named) + (arguments.wider_root is not None) != 1:
-        raise UserError(
-            "Expected one of --wider_root, --csv, --coco, --voc and --yolo, not several."
-        )
+        raise UserError("Name --wider_root, or else --csv, --coco, --voc or --yolo with --images.")
     if not named:
         return open_wider(arguments.wider_root, arguments.split)
     (kind,) = named
