@@ -22,7 +22,7 @@ from ssh_tf.export.savedmodel import export_savedmodel
 from ssh_tf.imaging.decoder import decode
 from ssh_tf.inference.detector import Detector
 from ssh_tf.model.weights import build_network
-from tests.small import encode, picture, small_config, small_network
+from tests.support.small import encode, picture, small_config, small_network
 
 ROWS = 120
 CONFIG = small_config().detect

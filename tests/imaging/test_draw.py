@@ -8,7 +8,7 @@ import pytest
 
 from ssh_tf.errors import UserError
 from ssh_tf.imaging.draw import draw_boxes, save_picture, score_colour
-from tests.small import picture
+from tests.support.small import picture
 
 NOTHING = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 

@@ -9,8 +9,8 @@ from ssh_tf.client.rest import RestClient
 from ssh_tf.export.savedmodel import export_savedmodel
 from ssh_tf.imaging.decoder import decode
 from ssh_tf.inference.detector import Detector
-from tests.server import toy
-from tests.small import encode, picture, small_config, small_network
+from tests.support import toy
+from tests.support.small import encode, picture, small_config, small_network
 
 CONFIG = small_config().detect
 IMAGES = [
