@@ -2,13 +2,12 @@
 
 import argparse
 import os
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssh_tf.cli.flags import Command
-from ssh_tf.cli.terminal import import_tensorflow, progress
+from ssh_tf.cli.terminal import import_tensorflow, next_command, progress, say
 from ssh_tf.errors import UserError
 from ssh_tf.signature import MANIFEST
 
@@ -84,7 +83,10 @@ def _synth(arguments: argparse.Namespace) -> None:
         smallest_px=arguments.smallest_px,
         progress=progress,
     )
-    print(f"{arguments.images} images in {arguments.out}")
+    say(f"{arguments.images} images in {arguments.out}")
+    records = Path("tfrecords") / f"{Path(arguments.out).name}_{arguments.split}"
+    split = ("--split", arguments.split) if arguments.split != "train" else ()
+    next_command("records", "--wider_root", arguments.out, *split, "--out", records)
 
 
 def _records(arguments: argparse.Namespace) -> None:
@@ -93,24 +95,23 @@ def _records(arguments: argparse.Namespace) -> None:
     from ssh_tf.data.builder import build_records
     from ssh_tf.data.checks import Checks
 
-    most_lost = 1.0 if arguments.allow_lost else Checks.most_lost
     manifest = build_records(
         source,
         arguments.out,
         shards=arguments.shards,
         workers=arguments.workers,
         seed=arguments.seed,
-        checks=Checks(arguments.verify, arguments.on_error, most_lost),
+        checks=Checks(arguments.verify, arguments.on_error, arguments.allow_lost),
         progress=progress,
     )
     _report(manifest, arguments.out)
     if manifest["official"] is False:
         images, faces = source.official_counts or (0, 0)
-        print(
+        say(
             f"This is not all of WIDER FACE's {source.split}: that has {images:,} images and "
             f"{faces:,} faces."
         )
-    print(f"Next: ssh-tf inspect {shlex.quote(arguments.out)}")
+    next_command("inspect", arguments.out)
 
 
 def _report(manifest: Mapping[str, Any], out: str) -> None:
@@ -121,10 +122,10 @@ def _report(manifest: Mapping[str, Any], out: str) -> None:
         ("lost box", lost),
     ):
         for line in lines[:_SHOWN_LINES]:
-            print(f"{title}: {line}")
+            say(f"{title}: {line}")
         if len(lines) > _SHOWN_LINES:
-            print(f"{title}: {len(lines) - _SHOWN_LINES} more, in {out}/{MANIFEST}")
-    print(
+            say(f"{title}: {len(lines) - _SHOWN_LINES} more, in {out}/{MANIFEST}")
+    say(
         f"{manifest['images']} images, {manifest['faces']} of {manifest['annotated_faces']} "
         f"annotated faces, in {len(manifest['shards'])} shards in {out}. Left out: "
         f"{len(skipped)} images with their faces, and {len(lost)} boxes without a pixel in theirs."
@@ -158,5 +159,5 @@ def _inspect(arguments: argparse.Namespace) -> None:
     from ssh_tf.data.inspection import inspect_records
 
     out = arguments.out or Path(arguments.records) / "inspect"
-    print(inspect_records(arguments.records, out, progress=progress))
-    print(f"Pictures in {out}")
+    say(*inspect_records(arguments.records, out, progress=progress).splitlines())
+    say(f"Pictures in {out}")
