@@ -2,8 +2,9 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from ssh_tf.cli.flags import Command, add_model, load_network_detector, positive
+from ssh_tf.cli.flags import Command, add_model, load_network_detector, number
 from ssh_tf.cli.terminal import import_tensorflow
 from ssh_tf.config import ExportConfig
 from ssh_tf.files import output_folder
@@ -21,8 +22,10 @@ def add_commands(command: Command) -> None:
     add(
         "--version", type=_version, default="auto", help="number of the version (default: the next)"
     )
-    add("--max_bytes", type=positive, help="largest encoded image (default: 32 MiB)")
-    add("--max_pixels", type=positive, help="most pixels of an image (default: 64 million)")
+    limit = number(1, 2**31 - 1)
+    add("--max_bytes", type=limit, help="largest encoded image (default: 32 MiB)")
+    add("--max_pixels", type=limit, help="most pixels of an image (default: 64 million)")
+    add("--as_stored", action="store_true", help="ignore the EXIF orientation of images")
     add("--float16", action="store_true", help="store weights in half the size")
 
 
@@ -41,16 +44,15 @@ def _export(arguments: argparse.Namespace) -> None:
 
     detector = load_network_detector(arguments)
     options = {
-        "max_detections": detector.config.max_detections,
         "max_bytes": arguments.max_bytes,
         "max_pixels": arguments.max_pixels,
         "version": None if arguments.version == "auto" else arguments.version,
     }
     given = {key: value for key, value in options.items() if value is not None}
-    settings = ExportConfig(float16=arguments.float16, **given)
+    settings = ExportConfig(float16=arguments.float16, upright=not arguments.as_stored, **given)
     version = export_savedmodel(detector.network, detector.config, arguments.out, settings)
     print(f"Exported {version}")
 
 
-def _version(text: str) -> str | int:
-    return text if text == "auto" else positive(text)
+def _version(text: str) -> Any:
+    return text if text == "auto" else number(1, 10**18 - 1)(text)

@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ssh_tf.config import PRESETS
 from ssh_tf.errors import UserError
@@ -87,6 +87,28 @@ def positive(text: str) -> int:
 def from_zero(text: str) -> int:
     """Parses a whole number from 0, as `positive` does."""
     return _whole_number(text, least=0)
+
+
+def number(least: float, most: float, kind: type = int) -> Callable[[str], Any]:
+    """Returns what parses a number of a range, as `positive` does.
+
+    Args:
+        least: The smallest.
+        most: The largest.
+        kind: `int` or `float`.
+    """
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:  # NaN is in no range.
+            expected = f"a number from {least:.10g} to {most:.10g}"
+            raise argparse.ArgumentTypeError(f"expected {expected}, received {text!r}")
+        return value
+
+    return parse
 
 
 def fraction(text: str) -> float:

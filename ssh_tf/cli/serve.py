@@ -2,14 +2,13 @@
 
 import argparse
 import importlib.util
-import math
 import re
 import signal
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from ssh_tf.cli.flags import Command
+from ssh_tf.cli.flags import Command, number
 from ssh_tf.cli.terminal import import_tensorflow
 from ssh_tf.errors import UserError
 from ssh_tf.server.limits import RANGES, Limits
@@ -25,7 +24,7 @@ def add_commands(command: Command) -> None:
     add("--model_dir", default="export/models/ssh", help="folder of versions")
     add("--name", default="ssh", help="the model's name in requests (default: %(default)s)")
     add("--host", default="127.0.0.1", help="interface to listen on (default: %(default)s)")
-    port = _number("port", 0, 65535)
+    port = number(0, 65535)
     add("--rest_port", type=port, default=8501, help="0 takes a free one (default: %(default)s)")
     add("--grpc_port", type=port, default=8500, help="0 takes a free one (default: %(default)s)")
     add("--workers", type=_limit("workers"), help="requests computed at a time (default: CPUs)")
@@ -35,7 +34,7 @@ def add_commands(command: Command) -> None:
     seconds = _limit("receive_seconds", float)
     add("--receive_seconds", type=seconds, help="time to send a request (default: 20)")
     least, most = (limit / _MIB for limit in RANGES["max_body_bytes"])
-    mebibytes = _number("number", least, most, float)
+    mebibytes = number(least, most, float)
     add("--max_body_mib", type=mebibytes, help="largest request (default: 44)")
 
 
@@ -59,12 +58,12 @@ def _serve(arguments: argparse.Namespace) -> None:
     )
     stop = threading.Event()
 
-    def ask_to_stop(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)  # The second time ends it at once.
+    def ask_to_stop(signal_number: int, frame: object) -> None:
+        signal.signal(signal_number, signal.SIG_DFL)  # The second time ends it at once.
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask_to_stop)
+    for stopping in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stopping, ask_to_stop)
     with server:
         url = f"http://{address(arguments.host, server.rest_port)}"
         print(f"The page to try it: {url}/", flush=True)
@@ -84,20 +83,4 @@ def _limits(arguments: argparse.Namespace) -> Limits:
 
 
 def _limit(name: str, kind: type = int) -> Callable[[str], Any]:
-    return _number("number", *RANGES[name], kind)
-
-
-def _number(what: str, least: float, most: float, kind: type = int) -> Callable[[str], Any]:
-    """Returns what parses a number in a range; argparse turns its error into wrong usage."""
-
-    def parse(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not least <= value <= most:  # NaN is in no range.
-            expected = f"a {what} from {least:g} to {most:g}"
-            raise argparse.ArgumentTypeError(f"expected {expected}, received {text!r}")
-        return value
-
-    return parse
+    return number(*RANGES[name], kind)
