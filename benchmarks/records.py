@@ -108,7 +108,7 @@ def status_mib(key: str) -> float:
 
 def measure_memory(root: Path, out: Path, workers: int) -> float:
     """Builds in this process, which must be new; returns MiB above TensorFlow's own."""
-    from ssh_tf.imaging.files import decode
+    from ssh_tf.imaging.decoder import decode
 
     decode(photo(64, 96, np.random.default_rng(0)))
     Path("/proc/self/clear_refs").write_text("5")  # begins VmHWM anew

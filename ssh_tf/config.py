@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -25,6 +25,9 @@ from pydantic import (
 
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file
+
+Redaction = Literal["blur", "pixelate", "fill"]
+REDACTIONS: tuple[Redaction, ...] = get_args(Redaction)
 
 
 class Settings(BaseModel):

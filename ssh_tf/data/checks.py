@@ -6,7 +6,7 @@ from typing import Literal
 import tensorflow as tf
 
 from ssh_tf.errors import UserError
-from ssh_tf.imaging.files import decode_bytes, header_size
+from ssh_tf.imaging.decoder import decode_bytes, header_size
 from ssh_tf.imaging.header import PNG_SIGNATURE
 
 Verify = Literal["none", "header", "full"]

@@ -14,8 +14,8 @@ from ssh_tf.data.annotations import ATTRIBUTES
 from ssh_tf.data.records import parse_example, read_manifest
 from ssh_tf.data.statistics import Contents, best_anchor_iou, read_contents
 from ssh_tf.files import atomic_path, output_folder
+from ssh_tf.imaging.decoder import decode
 from ssh_tf.imaging.draw import draw_boxes, save_picture
-from ssh_tf.imaging.files import decode
 from ssh_tf.progress import Progress, silent
 
 _MODULES = (M1, M2, M3)

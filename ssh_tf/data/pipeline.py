@@ -11,7 +11,7 @@ from ssh_tf.config import DataConfig
 from ssh_tf.data import augment
 from ssh_tf.data.records import parse_example, read_manifest
 from ssh_tf.errors import UserError
-from ssh_tf.imaging.files import decode
+from ssh_tf.imaging.decoder import decode
 from ssh_tf.imaging.scale import canvas_size, resize, scaled_size, single_scale
 
 Tensor = Any

@@ -1,6 +1,6 @@
 """What the head of an image file states, without decoding it and without TensorFlow.
 
-`imaging/orientation.py` reads the orientation by the same rules inside a graph.
+`imaging/parts.py` and `imaging/orientation.py` follow the same rules inside a graph.
 """
 
 import struct
@@ -26,7 +26,16 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 BARE_MARKERS = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 # EOI and SOS: what follows is not a header any more.
 LAST_MARKERS = frozenset({0xD9, 0xDA})
-APP1 = 0xE1
+APP1, START_OF_SCAN = 0xE1, 0xDA
+
+# Chunks of a PNG that libpng inflates although nobody asked for them: each to at most 8 MB. A byte
+# inflates to at most 1,032.
+TEXT_CHUNKS = (b"zTXt", b"iTXt")
+INFLATION, INFLATION_LIMIT = 1032, 8_000_000
+# All together may take as long as half a second. A text of 60 kB in each of eight chunks may pass.
+MAX_INFLATED_TEXT = 64_000_000
+# Encoders write chunks of at least some kilobytes; a file of millions of small ones is an attack.
+SMALL_CHUNK = 512
 
 
 def stored_size(data: bytes) -> tuple[int, int] | None:
@@ -68,6 +77,26 @@ def orientation(data: bytes) -> int:
     return exif_orientation(_jpeg_exif(data))
 
 
+def inflated_text(data: bytes) -> int:
+    """Returns the most bytes that the compressed texts of a PNG can grow to when it is decoded.
+
+    Args:
+        data: The bytes of a PNG. More chunks than any encoder writes count as texts without end.
+    """
+    most = MAX_PARTS + len(data) // SMALL_CHUNK
+    chunks = list(islice(_png_chunks(data), most + 1))
+    if len(chunks) > most:
+        return 2**40
+    texts = [length for kind, _, length in chunks if kind in TEXT_CHUNKS]
+    return sum(min(INFLATION * length, INFLATION_LIMIT) for length in texts)
+
+
+def scan_start(data: bytes) -> int:
+    """Returns the position of a JPEG's first scan; 0 if none of the first `MAX_PARTS` is one."""
+    parts = islice(_jpeg_parts(data), MAX_PARTS)
+    return next((at for marker, at in parts if marker == START_OF_SCAN), 0)
+
+
 def exif_orientation(exif: bytes) -> int:
     """Reads the orientation in the first directory of a block of EXIF.
 
@@ -98,11 +127,9 @@ def exif_orientation(exif: bytes) -> int:
 
 def _jpeg_exif(data: bytes) -> bytes:
     for marker, at in islice(_jpeg_parts(data), MAX_PARTS):
-        if marker == APP1:
+        if marker == APP1 and data.startswith(EXIF_PREFIX, at + 4):
             (length,) = struct.unpack_from(">H", data, at + 2)
-            payload = data[at + 4 : at + 2 + length]
-            if payload.startswith(EXIF_PREFIX):
-                return payload
+            return data[at + 4 : at + 2 + length]
     return b""
 
 
@@ -119,7 +146,7 @@ def _jpeg_parts(data: bytes) -> Iterator[tuple[int, int]]:
         elif marker in BARE_MARKERS:
             step = 2
         elif marker in LAST_MARKERS:
-            return
+            step = len(data)
         else:
             step = 2 + length
         yield marker, at
@@ -127,12 +154,16 @@ def _jpeg_parts(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _png_exif(data: bytes) -> bytes:
-    at = len(PNG_SIGNATURE)
-    for _ in range(MAX_PARTS):
-        if at + 8 > len(data):
-            break
-        length, kind = struct.unpack_from(">I4s", data, at)
+    for kind, at, length in islice(_png_chunks(data), MAX_PARTS):
         if kind == b"eXIf":
             return data[at + 8 : at + 8 + length]
-        at += 12 + length  # Length, type, data, checksum.
     return b""
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yields `(kind, position, length of the data)` of each chunk."""
+    at = len(PNG_SIGNATURE)
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        yield kind, at, length
+        at += 12 + length  # Length, kind, data, checksum.

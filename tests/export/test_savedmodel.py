@@ -20,7 +20,7 @@ from ssh_tf.config import EXPORT_ROWS, ExportConfig
 from ssh_tf.errors import UserError
 from ssh_tf.export.savedmodel import export_savedmodel
 from ssh_tf.files import folder_lock
-from ssh_tf.imaging.files import decode
+from ssh_tf.imaging.decoder import decode
 from ssh_tf.inference.detector import Detector
 from ssh_tf.model.weights import build_network
 from tests.small import encode, picture, small_config, small_network
