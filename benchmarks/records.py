@@ -76,8 +76,8 @@ def plain_loop(root: Path, out: Path) -> float:
     import tensorflow as tf
 
     from ssh_tf.data.annotations import training_corners
-    from ssh_tf.data.builder import file_sha256
     from ssh_tf.data.checks import image_size
+    from ssh_tf.data.manifest import file_sha256
     from ssh_tf.data.readers.wider import read_annotations
     from ssh_tf.data.records import to_example
 

@@ -124,7 +124,8 @@ class DataConfig(Settings):
     flip: bool = True
     """Mirror half of the images (the official code doubles the list with mirrored copies)."""
     drop_empty: bool = True
-    """Leave out images without a face (`lib/datasets/wider.py`: they have no roidb entry)."""
+    """Leave out images without an annotated face (`lib/datasets/wider.py`: they have no roidb
+    entry). Those whose boxes all have no area stay, as negatives (`SSH/train.py: is_valid`)."""
     shorter_choices_px: tuple[PositiveInt, ...] = ()
     """Instead of `shorter_px`: one of these is drawn for each image (`minibatch.py`, for several
     SCALES). Official: one scale."""

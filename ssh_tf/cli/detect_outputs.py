@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ssh_tf.cli.flags import Flags, from_zero
+from ssh_tf.cli.terminal import complain, say
 from ssh_tf.config import REDACTIONS
 from ssh_tf.errors import UserError
 from ssh_tf.files import atomic_path, output_file, output_folder
@@ -217,10 +218,10 @@ def _print_table(entry: "Entry") -> None:
     if "error" in entry:
         return
     faces = entry["faces"]
-    print(f"{name}: {entry['width']} x {entry['height']} px, {len(faces)} faces")
+    say(f"{name}: {entry['width']} x {entry['height']} px, {len(faces)} faces")
     for face in faces:
         x1, y1, x2, y2 = face["box"]
-        print(f"  {face['score']:.3f}  {x1:8.1f} {y1:8.1f} {x2:8.1f} {y2:8.1f}")
+        say(f"  {face['score']:.3f}  {x1:8.1f} {y1:8.1f} {x2:8.1f} {y2:8.1f}")
 
 
 class Counts:
@@ -263,6 +264,6 @@ def summarize(arguments: argparse.Namespace, counts: Counts) -> None:
     where = "".join(f", {name} in {path}" for name, path in places.items() if path is not None)
     to_stdout = any(getattr(arguments, flag) == STDOUT for flag in _SUFFIXES)
     line = f"{counts.faces} faces in {' and '.join(parts)}{where}"
-    print(line, file=sys.stderr if to_stdout else sys.stdout)
+    (complain if to_stdout else say)(line)
     if counts.failed:
         raise UserError(f"{counts.failed} of {counts.items} images and videos failed, see above.")

@@ -2,10 +2,9 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from ssh_tf.cli.flags import Command, add_model, load_network_detector, number
-from ssh_tf.cli.terminal import import_tensorflow
+from ssh_tf.cli.flags import Command, add_model, load_network_detector, positive
+from ssh_tf.cli.terminal import import_tensorflow, next_command, say
 from ssh_tf.config import ExportConfig
 from ssh_tf.files import output_folder
 
@@ -22,9 +21,8 @@ def add_commands(command: Command) -> None:
     add(
         "--version", type=_version, default="auto", help="number of the version (default: the next)"
     )
-    limit = number(1, 2**31 - 1)
-    add("--max_bytes", type=limit, help="largest encoded image (default: 32 MiB)")
-    add("--max_pixels", type=limit, help="most pixels of an image (default: 64 million)")
+    add("--max_bytes", type=positive, help="largest encoded image (default: 32 MiB)")
+    add("--max_pixels", type=positive, help="most pixels of an image (default: 64 million)")
     add("--as_stored", action="store_true", help="ignore the EXIF orientation of images")
     add("--float16", action="store_true", help="store weights in half the size")
 
@@ -35,7 +33,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 
     output_folder(arguments.out.parent)
     save_network(load_network(arguments.caffemodel), arguments.out)
-    print(f"Saved {arguments.out}")
+    say(f"Saved {arguments.out}")
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -51,8 +49,9 @@ def _export(arguments: argparse.Namespace) -> None:
     given = {key: value for key, value in options.items() if value is not None}
     settings = ExportConfig(float16=arguments.float16, upright=not arguments.as_stored, **given)
     version = export_savedmodel(detector.network, detector.config, arguments.out, settings)
-    print(f"Exported {version}")
+    say(f"Exported {version}")
+    next_command("serve", "--model_dir", arguments.out)
 
 
-def _version(text: str) -> Any:
-    return text if text == "auto" else number(1, 10**18 - 1)(text)
+def _version(text: str) -> str | int:
+    return text if text == "auto" else positive(text)

@@ -136,8 +136,11 @@ def header_size(encoded: Tensor) -> Tensor:
     """
 
     def png() -> Tensor:
-        # Signature, length and type of the first chunk; then width and height, big-endian.
-        sides = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
+        # Signature, length and type of the first chunk; then width and height, big-endian. A start
+        # beyond the end is clipped: the error about it would quote the bytes, which are no text.
+        start = tf.minimum(16, tf.strings.length(encoded))
+        sides = tf.strings.substr(encoded, start, 8)
+        sides = tf.io.decode_raw(sides, tf.int32, little_endian=False)
         return tf.cast(tf.ensure_shape(sides, [2])[::-1], tf.int64)
 
     def jpeg() -> Tensor:

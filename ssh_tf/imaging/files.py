@@ -48,8 +48,8 @@ def _decode_whole(encoded: bytes, name: str) -> np.ndarray:
         return np.asarray(decoder.decode_bytes(encoded))
     except tf.errors.ResourceExhaustedError as error:
         raise UserError(f"{name} needs more memory than there is.") from error
-    except (tf.errors.OpError, UnicodeDecodeError) as error:  # Some messages quote the bytes.
-        if getattr(error, "message", "") == decoder.TOO_MUCH_TEXT:
+    except tf.errors.OpError as error:
+        if error.message == decoder.TOO_MUCH_TEXT:
             raise UserError(f"{name} is refused: {decoder.TOO_MUCH_TEXT}.") from error
         raise UserError(f"{name} is not a whole JPEG or PNG image.") from error
 

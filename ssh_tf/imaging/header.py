@@ -17,7 +17,7 @@ UPRIGHT = 1
 FIRST_TRANSPOSED = 5
 ORIENTATION_TAG, SHORT = 0x0112, 3
 EXIF_PREFIX = b"Exif\0\0"
-# The orientation is looked for in so many JPEG segments or PNG chunks: a file can hold millions.
+# So many JPEG segments or PNG chunks are looked at: a file can hold millions.
 MAX_PARTS = 1000
 
 # Start-of-frame markers: C0 to CF without DHT, JPG and DAC.
@@ -93,8 +93,7 @@ def inflated_text(data: bytes) -> int:
 
 def scan_start(data: bytes) -> int:
     """Returns the position of a JPEG's first scan; 0 if none of the first `MAX_PARTS` is one."""
-    parts = islice(_jpeg_parts(data), MAX_PARTS)
-    return next((at for marker, at in parts if marker == START_OF_SCAN), 0)
+    return next((at for marker, at in _jpeg_parts(data) if marker == START_OF_SCAN), 0)
 
 
 def exif_orientation(exif: bytes) -> int:
@@ -126,7 +125,7 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def _jpeg_exif(data: bytes) -> bytes:
-    for marker, at in islice(_jpeg_parts(data), MAX_PARTS):
+    for marker, at in _jpeg_parts(data):
         if marker == APP1 and data.startswith(EXIF_PREFIX, at + 4):
             (length,) = struct.unpack_from(">H", data, at + 2)
             return data[at + 4 : at + 2 + length]
@@ -134,12 +133,14 @@ def _jpeg_exif(data: bytes) -> bytes:
 
 
 def _jpeg_parts(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yields `(marker, position)` of each part of a JPEG's header.
+    """Yields `(marker, position)` of each part of a JPEG's header, at most `MAX_PARTS`.
 
     Decoders skip what stands between two segments. Each such byte is a part of its own, marker 0.
     """
     at = 2 if data.startswith(JPEG_START) else len(data)
-    while at + 4 <= len(data):
+    for _ in range(MAX_PARTS):
+        if at + 4 > len(data):
+            return
         prefix, marker, length = struct.unpack_from(">BBH", data, at)
         if prefix != 0xFF or marker == 0xFF:  # Stray or fill byte.
             marker, step = 0, 1

@@ -68,6 +68,32 @@ def upright_graph(image: Tensor, orientation: Tensor) -> Tensor:
     return tf.ensure_shape(image[::rows, ::columns], [None, None, channels])
 
 
+def upright_size_graph(size: Tensor, orientation: Tensor) -> Tensor:
+    """Does what `header.turned_size` does, in a graph: `[2]` height and width to the same."""
+    return tf.where(orientation >= FIRST_TRANSPOSED, size[::-1], size)
+
+
+def upright_boxes_graph(boxes: Tensor, size: Tensor, orientation: Tensor) -> Tensor:
+    """Moves boxes to where `upright_graph` moves what they surround.
+
+    Args:
+        boxes: `[N, 4]` float32, half-open, px of the stored image.
+        size: `[2]` int, its height and width, px.
+        orientation: Scalar int32, 1 to 8.
+
+    Returns:
+        `[N, 4]` float32, half-open, px of the upright image.
+    """
+    transposed = tf.gather(boxes, [1, 0, 3, 2], axis=-1)
+    boxes = tf.where(orientation >= FIRST_TRANSPOSED, transposed, boxes)
+    height, width = tf.unstack(tf.cast(upright_size_graph(size, orientation), tf.float32))
+    x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
+    to_left, up = (tf.gather(steps, orientation) < 0 for steps in (_COLUMN_STEPS, _ROW_STEPS))
+    x1, x2 = tf.where(to_left, width - x2, x1), tf.where(to_left, width - x1, x2)
+    y1, y2 = tf.where(up, height - y2, y1), tf.where(up, height - y1, y2)
+    return tf.stack([x1, y1, x2, y2], axis=-1)
+
+
 def orientation_graph(encoded: Tensor) -> Tensor:
     """Does what `header.orientation` does, in a graph.
 

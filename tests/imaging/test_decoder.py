@@ -14,7 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ssh_tf.imaging import header, parts
-from ssh_tf.imaging.decoder import decode, decode_bytes
+from ssh_tf.imaging.decoder import decode, decode_bytes, header_size
 from tests.small import encode, picture
 
 GREY = picture()[..., 0]
@@ -112,6 +112,14 @@ def test_a_truncated_file_is_an_error(suffix: str, missing: int):
 def test_what_is_neither_jpeg_nor_png_is_an_error(content: bytes):
     with pytest.raises(tf.errors.InvalidArgumentError, match="neither JPEG nor PNG"):
         decode(content)
+
+
+@pytest.mark.parametrize("start", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd8", b"\xee"])
+def test_bytes_that_are_no_text_get_an_error_of_tensorflow_s(start: bytes):
+    for encoded in (start, start + b"\xee" * 5):
+        for read in (header_size, decode, decode_bytes):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                read(encoded)
 
 
 def test_decoding_in_a_graph_is_the_same_and_fails_the_same():
