@@ -25,6 +25,7 @@ from ssh_tf.files import atomic_folder, folder_lock, output_folder
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import detection_function
 from ssh_tf.inference.model_folder import find_versions, is_saved_model
+from ssh_tf.model.precision import in_precision
 from ssh_tf.model.ssh import SSH
 from ssh_tf.version import __version__
 
@@ -65,7 +66,7 @@ def export_savedmodel(
         raise UserError(f"{out} is itself a SavedModel. Expected a folder of numbered versions.")
     with _model_folder(Path(out)) as folder:
         version = _version_folder(folder, options.version)
-        module, forward = _served(network, half=options.float16)
+        module, forward = _served(in_precision(network, config.precision), half=options.float16)
         detect = detection_function(network, config, forward=forward)
         signatures = _signatures(detect, forward, config, options)
         try:
