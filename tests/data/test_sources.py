@@ -15,7 +15,7 @@ from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage, annotated
 from ssh_tf.data.readers.wider import read_annotations, split_layout
 from ssh_tf.data.sources import BoxesOn, Source, missing, open_annotations, open_wider
 from ssh_tf.errors import UserError
-from tests.small import WIDER_BOXES, encode, picture, write_wider
+from tests.support.small import WIDER_BOXES, encode, picture, write_wider
 
 
 @pytest.fixture
