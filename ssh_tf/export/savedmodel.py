@@ -24,6 +24,7 @@ from ssh_tf.export.warmup import write_warmup
 from ssh_tf.files import output_folder
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import detection_function
+from ssh_tf.inference.model_folder import find_versions
 from ssh_tf.model.ssh import SSH
 from ssh_tf.version import __version__
 
@@ -81,7 +82,7 @@ def export_savedmodel(
 def _version_folder(folder: Path, version: int | None) -> Path:
     if (folder / "saved_model.pb").exists():
         raise UserError(f"{folder} is itself a SavedModel. --out must hold numbered versions.")
-    there = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+    there = find_versions(folder)
     if version in there:
         raise UserError(f"Version {version} is in {folder} already. Its newest is {max(there)}.")
     return folder / str(version or max(there, default=0) + 1)

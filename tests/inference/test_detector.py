@@ -114,18 +114,22 @@ def test_exhausted_memory_is_the_user_s_error(detector: Detector, monkeypatch: p
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one exported version of the small network."""
     folder = tmp_path_factory.mktemp("models")
-    options = ExportConfig(max_detections=300)
+    options = ExportConfig(max_detections=300, max_pixels=40_000)
     export_savedmodel(small_network(), small_config().detect, folder, options)
     return folder
 
 
-@pytest.mark.parametrize("version", ["", "1"])
-def test_a_saved_model_finds_what_its_network_finds(
-    exported: Path, detector: Detector, version: str
-):
-    loaded = Detector.load(exported / version)
+@pytest.fixture(scope="module")
+def served(exported: Path) -> ExportedDetector:
+    """The exported network, loaded from the folder of its versions."""
+    loaded = Detector.load(exported)
+    assert isinstance(loaded, ExportedDetector)
+    return loaded
+
+
+def test_a_saved_model_finds_what_its_network_finds(served: ExportedDetector, detector: Detector):
     for image in (picture(), picture(200, 90, seed=2)):
-        ours, theirs = detector.detect(image), loaded.detect(image)
+        ours, theirs = detector.detect(image), served.detect(image)
         assert 0 < len(ours.scores) <= 300
         np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-3)
         np.testing.assert_allclose(theirs.scores, ours.scores, atol=1e-6)
@@ -141,6 +145,17 @@ def test_the_newest_version_is_taken(tmp_path: Path):
     assert find_saved_model(tmp_path / "11") is None
 
 
+def test_an_image_beyond_the_export_s_limit_is_an_error(served: ExportedDetector):
+    assert len(served.detect(picture(200, 200))) > 0
+    with pytest.raises(UserError, match=r"1 refuses an image of 201 x 200 px: too large\.$"):
+        served.detect(picture(200, 201))
+
+
+def test_detectors_say_what_they_are(detector: Detector, served: ExportedDetector, exported: Path):
+    assert repr(detector).startswith("Detector(ssh, DetectConfig(shorter_px=64, longer_px=96")
+    assert repr(served) == f"ExportedDetector({str(exported / '1')!r})"
+
+
 def test_a_saved_model_takes_no_settings(exported: Path):
     with pytest.raises(UserError, match=r"1 is a SavedModel, whose shorter_px was fixed"):
         Detector.load(exported, shorter_px=400)
@@ -152,11 +167,14 @@ def test_a_damaged_saved_model_is_named(tmp_path: Path):
         Detector.load(tmp_path)
 
 
-def test_two_exports_have_two_fingerprints(exported: Path, tmp_path: Path):
-    other = shutil.copytree(exported / "1", tmp_path / "1")
-    assert ExportedDetector(other).fingerprint() == ExportedDetector(exported / "1").fingerprint()
-    (other / "note").write_text("another")
-    assert ExportedDetector(other).fingerprint() != ExportedDetector(exported / "1").fingerprint()
+def test_two_exports_have_two_fingerprints(
+    exported: Path, served: ExportedDetector, tmp_path: Path
+):
+    folder = shutil.copytree(exported / "1", tmp_path / "1")
+    other = ExportedDetector(folder)
+    assert other.fingerprint() == served.fingerprint()
+    (folder / "note").write_text("another")
+    assert other.fingerprint() != served.fingerprint()
 
 
 def test_a_path_gives_what_its_pixels_give(detector: Detector, tmp_path: Path):
@@ -165,9 +183,11 @@ def test_a_path_gives_what_its_pixels_give(detector: Detector, tmp_path: Path):
     assert_equal(detector.detect(str(tmp_path / "a.png")), detector.detect(picture()))
 
 
-def test_a_batch_of_mixed_sizes_gives_what_each_image_gives(detector: Detector, exported: Path):
+def test_a_batch_of_mixed_sizes_gives_what_each_image_gives(
+    detector: Detector, served: ExportedDetector
+):
     images = [picture(64, 96, seed=1), picture(200, 90, seed=2), picture(20, 20, seed=3)]
-    for finder in (detector, Detector.load(exported)):
+    for finder in (detector, served):
         batch = finder.detect_batch(images)
         assert len(batch) == 3
         for found, image in zip(batch, images, strict=True):
@@ -184,7 +204,8 @@ def test_the_log_says_what_was_loaded(
     assert f"Model: {kind[1]} " in caplog.text
 
 
-def test_presets_are_valid_settings(run: Path):
+def test_presets_are_valid_settings(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ssh_tf.inference.detector.load_network", lambda path: small_network())
     for preset in PRESETS.values():
         config = Detector.load(run, **preset).config
         assert preset.items() <= config.model_dump().items()
