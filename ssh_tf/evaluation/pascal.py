@@ -212,7 +212,7 @@ def _csv_rows(path: Path) -> dict[str, list[list[float]]]:
     return rows
 
 
-def _faces(rows: np.ndarray) -> Faces:
+def _faces(rows: np.ndarray) -> AnnotatedFaces:
     """Splits `[F, 5]` rows `x1, y1, x2, y2, flag`."""
     rows = rows.reshape(-1, 5)
     sides = rows[:, 2:4] - rows[:, :2]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssh_tf.config import PRESETS, ExportConfig, to_yaml
+from ssh_tf import signature
+from ssh_tf.config import PRESETS, to_yaml
 from ssh_tf.errors import UserError
-from ssh_tf.export.savedmodel import export_savedmodel
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.exported import ExportedDetector, find_saved_model
 from ssh_tf.inference.results import Detections
@@ -114,24 +114,15 @@ def test_exhausted_memory_is_the_user_s_error(
         detector.detect(picture(64, 96))
 
 
-def test_a_saved_model_has_no_other_runtime(exported: Path):
+def test_a_saved_model_has_no_other_runtime(small_export: Path):
     with pytest.raises(UserError, match=r"is a SavedModel, which TensorFlow runs, not openvino"):
-        Detector.load(exported, runtime="openvino")
+        Detector.load(small_export, runtime="openvino")
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one exported version of the small network."""
-    folder = tmp_path_factory.mktemp("models")
-    options = ExportConfig(max_detections=300, max_pixels=40_000)
-    export_savedmodel(small_network(), small_config().detect, folder, options)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def served(exported: Path) -> ExportedDetector:
+def served(small_export: Path) -> ExportedDetector:
     """The exported network, loaded from the folder of its versions."""
-    loaded = Detector.load(exported)
+    loaded = Detector.load(small_export)
     assert isinstance(loaded, ExportedDetector)
     return loaded
 
@@ -155,20 +146,27 @@ def test_the_newest_version_is_taken(tmp_path: Path):
     assert find_saved_model(tmp_path / "11") is None
 
 
-def test_an_image_beyond_the_export_s_limit_is_an_error(served: ExportedDetector):
-    assert len(served.detect(picture(200, 200))) > 0
-    with pytest.raises(UserError, match=r"1 refuses an image of 201 x 200 px: too large\.$"):
-        served.detect(picture(200, 201))
+@pytest.mark.parametrize(("status", "reason"), [(2, "too large"), (9, "status 9")])
+def test_an_image_that_an_export_refuses_is_an_error(
+    served: ExportedDetector, monkeypatch: pytest.MonkeyPatch, status: int, reason: str
+):
+    outputs = served._detect(tf.constant(picture()[np.newaxis]))
+    refused = outputs | {signature.STATUS: tf.constant([status])}
+    monkeypatch.setattr(served, "_detect", lambda _: refused)
+    with pytest.raises(UserError, match=rf"1 refuses an image of 96 x 64 px: {reason}\.$"):
+        served.detect(picture())
 
 
-def test_detectors_say_what_they_are(detector: Detector, served: ExportedDetector, exported: Path):
+def test_detectors_say_what_they_are(
+    detector: Detector, served: ExportedDetector, small_export: Path
+):
     assert repr(detector).startswith("Detector(ssh, DetectConfig(shorter_px=64, longer_px=96")
-    assert repr(served) == f"ExportedDetector({str(exported / '1')!r})"
+    assert repr(served) == f"ExportedDetector({str(small_export / '1')!r})"
 
 
-def test_a_saved_model_takes_no_settings(exported: Path):
+def test_a_saved_model_takes_no_settings(small_export: Path):
     with pytest.raises(UserError, match=r"1 is a SavedModel, whose shorter_px was fixed"):
-        Detector.load(exported, shorter_px=400)
+        Detector.load(small_export, shorter_px=400)
 
 
 def test_a_damaged_saved_model_is_named(tmp_path: Path):
@@ -178,9 +176,9 @@ def test_a_damaged_saved_model_is_named(tmp_path: Path):
 
 
 def test_two_exports_have_two_fingerprints(
-    exported: Path, served: ExportedDetector, tmp_path: Path
+    small_export: Path, served: ExportedDetector, tmp_path: Path
 ):
-    folder = shutil.copytree(exported / "1", tmp_path / "1")
+    folder = shutil.copytree(small_export / "1", tmp_path / "1")
     other = ExportedDetector(folder)
     assert other.fingerprint() == served.fingerprint()
     (folder / "note").write_text("another")
