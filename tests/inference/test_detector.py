@@ -13,7 +13,7 @@ from ssh_tf.errors import UserError
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.exported import ExportedDetector, find_saved_model
 from ssh_tf.inference.results import Detections
-from tests.small import encode, picture, small_config, small_network
+from tests.support.small import encode, picture, small_config, small_network
 
 
 @pytest.fixture(scope="module")
