@@ -16,7 +16,7 @@ MISTAKES = [
     ("demo --config W/absent.yaml --out W/new", "absent.yaml does not exist"),
     ("demo --config W/unknown.yaml --out W/new", "unknown key `train.stpes`. Known keys here: "),
     ("demo --config W/good.yaml --out W/file", "Output folder W/file is not writable"),
-    ("synth --images 0 --out W/new", "--images must be at least 1. Received: 0."),
+    ("synth --images 0 --out W/new", "images must be at least 1. Received: 0."),
     ("synth --images 1 --out W/file", "Output folder W/file is not writable"),
     ("synth --images 1 --out W/wider", "WIDER_train exists already"),
     ("records --out W/new", "Name --wider_root, or else --csv, --coco"),
