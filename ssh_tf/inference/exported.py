@@ -10,7 +10,7 @@ import tensorflow as tf
 from ssh_tf import signature
 from ssh_tf.errors import UserError
 from ssh_tf.inference.contract import FaceDetector
-from ssh_tf.inference.inputs import within_memory
+from ssh_tf.inference.memory import within_memory
 from ssh_tf.inference.model_folder import find_versions, is_saved_model
 from ssh_tf.inference.results import REFUSALS, boxes_in_px
 
