@@ -44,7 +44,7 @@ def rng() -> np.random.Generator:
 def small_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with version 1 of an export of the small network, for all that only read it."""
     from ssh_tf.export.savedmodel import export_savedmodel
-    from tests.small import small_config, small_network
+    from tests.support.small import small_config, small_network
 
     folder = tmp_path_factory.mktemp("ssh")
     export_savedmodel(small_network(), small_config().detect, folder)

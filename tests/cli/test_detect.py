@@ -15,7 +15,7 @@ from ssh_tf.cli.detect_outputs import Counts
 from ssh_tf.errors import UnavailableError
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.detector import Detector
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 BOX = [10.0, 12.0, 30.0, 36.0]
 

@@ -19,8 +19,8 @@ from ssh_tf.client.rest import RestClient
 from ssh_tf.errors import UserError
 from ssh_tf.imaging.header import stored_size
 from ssh_tf.server.app import LocalServer
-from tests.server import toy
-from tests.small import encode, picture
+from tests.support import toy
+from tests.support.small import encode, picture
 
 SIZES = [(64, 96), (31, 17), (200, 150), (8, 8), (9, 7), (80, 80), (33, 65), (12, 90), (50, 51)]
 PICTURES = [picture(*size, seed=seed) for seed, size in enumerate(SIZES)]

@@ -11,7 +11,7 @@ from ssh_tf.errors import UserError
 from ssh_tf.imaging.draw import draw_boxes, save_picture, score_color
 from ssh_tf.imaging.lettering import text_size, write
 from ssh_tf.imaging.sheet import contact_sheet, tile
-from tests.small import picture
+from tests.support.small import picture
 
 NOTHING = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 PLATE = text_size("0.00", 11)[0] + 2, text_size("0.00", 11)[1]  # on pictures of up to 660 px

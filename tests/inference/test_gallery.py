@@ -15,7 +15,7 @@ from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.gallery import Outputs, detect_files, picture_of
 from ssh_tf.inference.results import Detections
 from ssh_tf.progress import silent
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 
 class Stub(FaceDetector):
