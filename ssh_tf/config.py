@@ -8,10 +8,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import (
+    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -19,10 +20,14 @@ from pydantic import (
     PositiveInt,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file
+
+Redaction = Literal["blur", "pixelate", "fill"]
+REDACTIONS: tuple[Redaction, ...] = get_args(Redaction)
 
 
 class Settings(BaseModel):
@@ -109,8 +114,9 @@ class LossConfig(Settings):
 class DataConfig(Settings):
     """What the pipeline reads and makes of it (`lib/roi_data_layer/minibatch.py`)."""
 
-    records: str = "tfrecords/wider"
-    """Folder of TFRecords built by `ssh-tf records`."""
+    records: dict[str, PositiveFloat] = Field(default={"tfrecords/wider_train": 1.0}, min_length=1)
+    """Folder of TFRecords built by `ssh-tf records`; or several, `{folder: weight}`: images are
+    taken from them at random in proportion to the weights. The official data set is one."""
     shorter_px: int = Field(default=1200, gt=0)
     """The shorter side is scaled to this (`wider.yml` SCALES) ..."""
     longer_px: int = Field(default=1600, gt=0)
@@ -118,30 +124,58 @@ class DataConfig(Settings):
     flip: bool = True
     """Mirror half of the images (the official code doubles the list with mirrored copies)."""
     drop_empty: bool = True
-    """Leave out images without a face (`lib/datasets/wider.py`: they have no roidb entry)."""
+    """Leave out images without an annotated face (`lib/datasets/wider.py`: they have no roidb
+    entry). Those whose boxes all have no area stay, as negatives (`SSH/train.py: is_valid`)."""
     shorter_choices_px: tuple[PositiveInt, ...] = ()
     """Instead of `shorter_px`: one of these is drawn for each image (`minibatch.py`, for several
     SCALES). Official: one scale."""
     crop_px: int | None = Field(default=None, gt=0)
     """Random squares instead of images, scaled to this side (mxnet-SSH: 640)."""
     crop_factors: tuple[float, ...] = (0.3, 0.45, 0.6, 0.8, 1.0)
-    """Sides of the squares, as shares of an image's shorter side (mxnet-SSH)."""
+    """Sides of the squares, as shares of an image's shorter side (mxnet-SSH). Above 1 an image is
+    zoomed out: what lies beyond it has the mean colour (SSD, arXiv:1512.02325, 3.6)."""
     crop_smallest_px: float = Field(default=6.0, ge=0)
     """Faces in a square whose longer side is less at network scale are left out (mxnet-SSH)."""
-    distort_colours: bool = False
-    """Change brightness, contrast, saturation and hue at random (SSD's ranges). Official: no."""
+    mosaic_probability: float = Field(default=0.0, ge=0, lt=1)
+    """Share of images that consist of four squares of half the side, of different images (YOLOv4,
+    arXiv:2004.10934). Needs `crop_px`. Official: none, as for all that follow."""
+    distort_colors: bool = Field(
+        default=False, validation_alias=AliasChoices("distort_colors", "distort_colours")
+    )
+    """Change brightness, contrast, saturation and hue at random (SSD's ranges)."""
+    erase_probability: float = Field(default=0.0, ge=0, le=1)
+    """Share of faces of which a patch is covered (after random erasing, arXiv:1708.04896)."""
+    gray_probability: float = Field(default=0.0, ge=0, le=1)
+    """Share of images without colours (SimCLR, arXiv:2002.05709: 0.2)."""
+    blur_probability: float = Field(default=0.0, ge=0, le=1)
+    """Share of images blurred by a Gaussian of 0.3 to 2 px (SimCLR, arXiv:2002.05709)."""
+    jpeg_probability: float = Field(default=0.0, ge=0, le=1)
+    """Share of images compressed again, as JPEG of quality 15 to 75. Ours."""
     canvas_steps: int = Field(default=16, gt=0)
     """Canvases' sides are multiples of `longer_px` / this (or a limit): few sizes, little padding.
     Results do not depend on it (docs/decisions/0006)."""
     shuffle_images: int = Field(default=16_384, gt=0)
     """Size of the shuffle buffer in (encoded) images; WIDER train has 12,880."""
 
+    @field_validator("records", mode="before")
+    @classmethod
+    def _one_folder_is_a_mapping(cls, records: Any) -> Any:
+        if not isinstance(records, str | Mapping):
+            raise ValueError("expected a folder, or {folder: weight} for several")
+        return {records: 1.0} if isinstance(records, str) else records
+
     @field_validator("crop_factors")
     @classmethod
-    def _factors_are_shares(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
-        if not factors or not all(0 < factor <= 1 for factor in factors):
-            raise ValueError("each must be above 0 and at most 1, and there must be one")
+    def _check_factors(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
+        if not factors or not all(0 < factor <= 4 for factor in factors):
+            raise ValueError("each must be above 0 and at most 4, and there must be one")
         return factors
+
+    @model_validator(mode="after")
+    def _mosaics_have_quarters(self) -> "DataConfig":
+        if self.mosaic_probability and (self.crop_px is None or self.crop_px % 2):
+            raise ValueError(f"mosaic_probability needs an even crop_px, not {self.crop_px}")
+        return self
 
 
 class TrainConfig(Settings):
@@ -297,11 +331,24 @@ _Loader.add_implicit_resolver(
 )
 
 
+def shipped(path: str | Path) -> Path:
+    """Returns the package's own file for `configs/NAME.yaml` where there is no such file.
+
+    A checkout has `configs/` beside the package, an installed package has it inside.
+    """
+    path, package = Path(path), Path(__file__).parent
+    if path.parts[:1] == ("configs",) and not path.exists():
+        found = [root / path for root in (package, package.parent) if (root / path).is_file()]
+        return found[0] if found else path
+    return path
+
+
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Reads a YAML file of settings and applies overrides.
 
     Args:
-        path: The file. Keys left out have the defaults above.
+        path: The file, or `configs/NAME.yaml` for the package's own. Keys that it does not name
+            have the defaults above.
         overrides: `a.b=c` each; `c` is read as YAML, so `[1, 2]`, `true` and `1e-4` work.
 
     Returns:
@@ -310,7 +357,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     Raises:
         UserError: For a missing or malformed file, an unknown key or a value of the wrong type.
     """
-    file = existing_file(path, "a YAML file of settings, like those in configs/")
+    file = existing_file(shipped(path), "a YAML file of settings, like those in configs/")
     try:
         data = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -375,7 +422,10 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = ", ".join(sorted(_known_keys(location[:-1])))
         return f"unknown key `{key}`. Known keys here: {known}."
-    return f"`{key}`: {first['msg']}. Received: {first['input']!r}."
+    message = first["msg"].removeprefix("Value error, ")
+    # Our own checks of a whole group name what they received.
+    whole = first["type"] == "value_error" and isinstance(first["input"], dict)
+    return f"`{key}`: {message}." + ("" if whole else f" Received: {first['input']!r}.")
 
 
 def _known_keys(location: tuple[int | str, ...]) -> Iterable[str]:

@@ -25,7 +25,7 @@ from ssh_tf.geometry.boxes import pairwise_iou
 from ssh_tf.imaging.draw import draw_boxes, save_picture
 from ssh_tf.imaging.files import read_image
 from ssh_tf.inference.detector import Detector
-from ssh_tf.inference.graph import Detections
+from ssh_tf.inference.results import Detections, boxes_in_px
 from ssh_tf.model.weights import load_network
 from ssh_tf.progress import Progress
 from ssh_tf.training.monitor import Logs
@@ -90,7 +90,7 @@ def run_demo(
     folder = output_folder(out)
     records = folder / "records"
     config = config.model_copy(
-        update={"data": config.data.model_copy(update={"records": str(records)})}
+        update={"data": config.data.model_copy(update={"records": {str(records): 1.0}})}
     )
     stages: dict[str, float] = {}
     wider = folder / "wider"
@@ -180,7 +180,7 @@ def _served(version: Path, path: Path) -> Detections:
     encoded = path.read_bytes()
     outputs = serve(tf.constant([encoded]))
     count = int(outputs[signature.NUM_DETECTIONS][0])
-    height, width = read_image(path).shape[:2]
-    y1, x1, y2, x2 = outputs[signature.DETECTION_BOXES].numpy()[0, :count].T
-    boxes = np.stack([x1 * width, y1 * height, x2 * width, y2 * height], axis=-1)
-    return Detections(boxes, outputs[signature.DETECTION_SCORES].numpy()[0, :count])
+    size = read_image(path).shape[:2]
+    fractions = outputs[signature.DETECTION_BOXES].numpy()[0, :count]  # [D, 4]
+    scores = outputs[signature.DETECTION_SCORES].numpy()[0, :count]  # [D]
+    return Detections(boxes_in_px(fractions, size), scores, size)

@@ -14,7 +14,7 @@ from ssh_tf.config import DetectConfig, ModelConfig
 from ssh_tf.geometry.anchors import anchor_grid
 from ssh_tf.geometry.proposals import propose
 from ssh_tf.imaging.scale import pyramid_scales, resize, scaled_size, single_scale
-from ssh_tf.inference.graph import Detections, joint_nms, levels
+from ssh_tf.inference.graph import ScoredBoxes, joint_nms, levels
 from ssh_tf.model.caffe.convert import CAFFE_MEANS
 from ssh_tf.model.layers import Preprocess
 from ssh_tf.model.weights import load_network
@@ -91,7 +91,7 @@ def detection_config(golden: Golden) -> DetectConfig:
     return DetectConfig(shorter_px=scales[0], longer_px=most)
 
 
-def detect(golden: Golden) -> Detections:
+def detect(golden: Golden) -> ScoredBoxes:
     """Repeats the official detection on the golden data's scores and deltas."""
     config, modules = detection_config(golden), ModelConfig().modules
     boxes, scores = [], []

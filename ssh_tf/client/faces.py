@@ -9,6 +9,7 @@ import numpy as np
 from ssh_tf import signature
 from ssh_tf.errors import UserError
 from ssh_tf.imaging.header import stored_size
+from ssh_tf.inference.results import boxes_in_px
 
 _MAX_IMAGES = 8
 # With base64 around them they stay well below the limit of a body, 44 MB.
@@ -98,17 +99,3 @@ def faces_of(images: Sequence[bytes], outputs: Any, server: str) -> list[Faces]:
             )
         )
     return found
-
-
-def boxes_in_px(fractions: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Turns a served model's boxes into px.
-
-    Args:
-        fractions: `[n, 4]` float32 `ymin, xmin, ymax, xmax` of the image's height and width.
-        size: Height and width, px.
-
-    Returns:
-        `[n, 4]` float32 `x1, y1, x2, y2`, px.
-    """
-    height, width = size
-    return fractions[:, [1, 0, 3, 2]] * np.array([width, height, width, height], np.float32)

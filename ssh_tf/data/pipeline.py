@@ -1,5 +1,7 @@
 """The input pipeline: records -> shuffled, augmented, scaled images on a few sizes of canvas."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,22 +9,17 @@ import tensorflow as tf
 
 from ssh_tf.config import DataConfig
 from ssh_tf.data import augment
-from ssh_tf.data.records import parse_example, read_manifest
+from ssh_tf.data.manifest import read_manifest
+from ssh_tf.data.records import decode_upright, parse_example
 from ssh_tf.errors import UserError
-from ssh_tf.imaging.files import decode
+from ssh_tf.geometry.targets import FACE_PADDING, FACE_ROWS
 from ssh_tf.imaging.scale import canvas_size, resize, scaled_size, single_scale
 
 Tensor = Any
 
-# Rows that fill up `faces`: no face has four corners at -1.
-FACE_PADDING = -1.0
-# `faces` has a multiple of this many rows less one: few shapes, and as the matching adds at least
-# one row, just what it compares at a time.
-FACE_ROWS = 32
-
 _READERS = 8
 # What seeds are folded with: one number for each use, so that no two draw the same numbers.
-_CROP, _COLOURS, _SCALE = 1, 2, 3
+_CROP, _COLORS, _SCALE, _MOSAIC, _GRAY, _BLUR, _JPEG, _ERASE = range(1, 9)
 
 
 def training_dataset(
@@ -34,7 +31,7 @@ def training_dataset(
     pipelines: int = 1,
     pipeline: int = 0,
 ) -> tf.data.Dataset:
-    """Reads a folder of records forever, in an order that `seed` decides.
+    """Reads folders of records forever, in an order that `seed` decides.
 
     All images of a batch lie on canvases of one size (`canvas_size`), so that there are few shapes
     and little padding. An image of a rare size waits until enough of its kind have come, over the
@@ -57,10 +54,12 @@ def training_dataset(
         padded with `FACE_PADDING`; `names` `[B]` string.
 
     Raises:
-        UserError: If the folder is not a data set or has no image with a face.
+        UserError: If a folder is not a data set or has no image with a face.
     """
-    dataset = _records(config, seed).enumerate()
+    dataset = _mixed_records(config, seed).enumerate()
     dataset = dataset.map(lambda index, record: _plan(index, record, config, seed))
+    if config.mosaic_probability:
+        dataset = _mosaics(dataset, config.mosaic_probability)
     if batch > 1:
         dataset = dataset.group_by_window(
             lambda plan: _key(plan["canvas"]),
@@ -79,12 +78,19 @@ def training_dataset(
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def _records(config: DataConfig, seed: int) -> tf.data.Dataset:
-    """Serialised examples, forever: each once in every pass."""
-    manifest = read_manifest(config.records)
+def _mixed_records(config: DataConfig, seed: int) -> tf.data.Dataset:
+    """Serialised examples of all folders, forever, mixed in proportion to the folders' weights."""
+    folders = [_records(folder, config, seed) for folder in config.records]
+    weights = list(config.records.values())
+    return tf.data.Dataset.sample_from_datasets(folders, weights, seed=seed)
+
+
+def _records(folder: str, config: DataConfig, seed: int) -> tf.data.Dataset:
+    """Serialised examples of a folder, forever: each once in every pass."""
+    manifest = read_manifest(folder)
     if manifest["images"] == 0 or (config.drop_empty and manifest["faces"] == 0):
-        raise UserError(f"{config.records} has no image to train on.")
-    shards = [str(Path(config.records) / shard["name"]) for shard in manifest["shards"]]
+        raise UserError(f"{folder} has no image to train on.")
+    shards = [str(Path(folder) / shard["name"]) for shard in manifest["shards"]]
     dataset = tf.data.Dataset.from_tensor_slices(shards)
     dataset = dataset.shuffle(len(shards), seed=seed, reshuffle_each_iteration=True)
     dataset = dataset.interleave(
@@ -95,7 +101,8 @@ def _records(config: DataConfig, seed: int) -> tf.data.Dataset:
         deterministic=True,
     )
     if config.drop_empty:
-        dataset = dataset.filter(lambda record: tf.shape(parse_example(record)["faces"])[0] > 0)
+        # As officially, images whose annotated boxes are all without an area stay, as negatives.
+        dataset = dataset.filter(lambda record: parse_example(record)["annotated"] > 0)
     buffer = min(config.shuffle_images, manifest["images"])
     # Shuffling precedes repeating, so that every image is seen once before any is seen twice.
     return dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).repeat()
@@ -123,6 +130,35 @@ def _plan(index: Tensor, record: Tensor, config: DataConfig, seed: int) -> dict[
     return plan | {"canvas": canvas, "shorter_px": shorter_px}
 
 
+def _mosaics(dataset: tf.data.Dataset, probability: float) -> tf.data.Dataset:
+    """Turns plans of one image into plans of four: of different images where they make a mosaic.
+
+    Args:
+        dataset: Plans of crops.
+        probability: Share of mosaics in the result.
+
+    Returns:
+        Plans with `record` `[4]` and `seed` `[4, 2]`, four times the same but in mosaics, and
+        `mosaic`, which tells them apart.
+    """
+    # Of 4 p + (1 - p) images, 4 p are for mosaics.
+    share = 4 * probability / (1 + 3 * probability)
+
+    def is_for_mosaic(plan: dict[str, Tensor]) -> Tensor:
+        draw = tf.random.stateless_uniform([], tf.random.fold_in(plan["seed"], _MOSAIC))
+        return tf.cast(draw < share, tf.int64)
+
+    def merge(mosaic: Tensor, plans: tf.data.Dataset) -> tf.data.Dataset:
+        # All crops have one size of canvas: the first plan's.
+        first = ("canvas", "shorter_px")
+        plans = plans.repeat(4 - 3 * mosaic).batch(4)
+        return plans.map(lambda p: p | {key: p[key][0] for key in first} | {"mosaic": mosaic == 1})
+
+    return dataset.group_by_window(
+        is_for_mosaic, merge, window_size_func=lambda mosaic: 1 + 3 * mosaic
+    )
+
+
 def _key(canvas: Tensor) -> Tensor:
     """One int64 for each size of canvas."""
     height, width = tf.unstack(tf.cast(canvas, tf.int64))
@@ -130,38 +166,81 @@ def _key(canvas: Tensor) -> Tensor:
 
 
 def _sample(plan: dict[str, Tensor], config: DataConfig) -> dict[str, Tensor]:
-    """Decodes, augments and scales one image."""
-    sample, seed = parse_example(plan["record"]), plan["seed"]
-    image, faces = decode(sample["encoded"]), sample["faces"]
-    if config.crop_px is not None:
-        square = augment.draw_crop(
-            tf.shape(image)[:2],
-            faces,
-            tf.random.fold_in(seed, _CROP),
-            factors=config.crop_factors,
+    """Decodes, augments and scales one image, or a mosaic of four."""
+    record, seed = plan["record"], plan["seed"]
+    shorter_px, canvas = plan["shorter_px"], plan["canvas"]
+    if config.mosaic_probability:
+        # One trace for its five uses.
+        scaled = tf.function(lambda *args: _scaled(*args, config=config))
+        image, faces, size, name = tf.cond(
+            plan["mosaic"],
+            lambda: _mosaic(record, seed, canvas, scaled),
+            lambda: scaled(record[0], seed[0], shorter_px, canvas),
         )
+        seed = seed[0]
+    else:
+        image, faces, size, name = _scaled(record, seed, shorter_px, canvas, config=config)
+    rows = -(tf.shape(faces)[0] + 1) % FACE_ROWS
+    return {
+        "images": _with_changed_pixels(image, faces, size, seed, config),
+        "sizes": size,
+        "faces": tf.pad(faces, [[0, rows], [0, 0]], constant_values=FACE_PADDING),
+        "names": name,
+    }
+
+
+def _scaled(
+    record: Tensor, seed: Tensor, shorter_px: Tensor, canvas: Tensor, *, config: DataConfig
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Decodes, crops, mirrors and scales one image.
+
+    Returns:
+        Image `[H, W, 3]` float32 on its canvas; faces `[F, 4]`, network px; its own size; its name.
+    """
+    sample = parse_example(record)
+    image, faces, crops = decode_upright(sample), sample["faces"], config.crop_px is not None
+    if crops:
+        size, own = tf.shape(image)[:2], tf.random.fold_in(seed, _CROP)
+        square = augment.draw_crop(size, faces, own, factors=config.crop_factors)
         image, faces = augment.crop(image, faces, square)
     if config.flip:
         mirrored = tf.random.stateless_uniform([], seed) < 0.5
         image, faces = tf.cond(mirrored, lambda: augment.flip(image, faces), lambda: (image, faces))
-    size, shorter_px = tf.shape(image)[:2], plan["shorter_px"]
-    longer_px = shorter_px if config.crop_px is not None else config.longer_px
+    size, longer_px = tf.shape(image)[:2], shorter_px if crops else config.longer_px
     scale = single_scale(size, shorter_px=shorter_px, longer_px=longer_px)
     faces = faces * tf.cast(scale, tf.float32)
-    if config.crop_px is not None:
+    if crops:
         faces = augment.drop_small(faces, config.crop_smallest_px)
-    size = scaled_size(size, scale)
-    image = resize(image, scale, canvas=plan["canvas"])
-    if config.distort_colours:
-        colours = augment.distort_colours(
-            image[: size[0], : size[1]], tf.random.fold_in(seed, _COLOURS)
-        )
-        beyond = plan["canvas"] - size
-        image = tf.pad(colours, [[0, beyond[0]], [0, beyond[1]], [0, 0]])
-    rows = -(tf.shape(faces)[0] + 1) % FACE_ROWS
-    return {
-        "images": image,
-        "sizes": size,
-        "faces": tf.pad(faces, [[0, rows], [0, 0]], constant_values=FACE_PADDING),
-        "names": sample["name"],
-    }
+    return resize(image, scale, canvas=canvas), faces, scaled_size(size, scale), sample["name"]
+
+
+def _mosaic(
+    records: Tensor, seeds: Tensor, canvas: Tensor, scaled: Callable[..., Any]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Returns what `scaled` does, for four crops of half the side."""
+    half = canvas // 2
+    crops = [scaled(records[i], seeds[i], half[0], half) for i in range(4)]
+    images, faces, _, names = zip(*crops, strict=True)
+    return *augment.mosaic(images, faces), canvas, tf.strings.join(names, "+")
+
+
+def _with_changed_pixels(
+    canvas: Tensor, faces: Tensor, size: Tensor, seed: Tensor, config: DataConfig
+) -> Tensor:
+    """Augments the pixels of the image on a canvas, and leaves those beyond it at 0."""
+    cover = functools.partial(augment.erase, faces=faces, probability=config.erase_probability)
+    changes = (
+        (_COLORS, float(config.distort_colors), augment.distort_colors),
+        (_ERASE, float(config.erase_probability > 0), cover),
+        (_GRAY, config.gray_probability, augment.gray),
+        (_BLUR, config.blur_probability, augment.blur),
+        (_JPEG, config.jpeg_probability, augment.compress),
+    )
+    used = [change for change in changes if change[1] > 0]
+    if not used:
+        return canvas
+    image = canvas[: size[0], : size[1]]
+    for use, probability, change in used:
+        image = augment.at_random(change, probability, image, tf.random.fold_in(seed, use))
+    beyond = tf.shape(canvas)[:2] - size
+    return tf.pad(image, [[0, beyond[0]], [0, beyond[1]], [0, 0]])

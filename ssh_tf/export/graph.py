@@ -11,15 +11,15 @@ import tensorflow as tf
 
 from ssh_tf import signature
 from ssh_tf.config import ExportConfig
-from ssh_tf.imaging.files import decode, header_size
+from ssh_tf.imaging.decoder import decode, header_size
 from ssh_tf.imaging.header import PNG_SIGNATURE
-from ssh_tf.inference.graph import Detections
+from ssh_tf.inference.graph import ScoredBoxes
 
 Tensor = Any
 
 
 def from_bytes(
-    detect: Callable[[Tensor], Detections], items: Tensor, config: ExportConfig
+    detect: Callable[[Tensor], ScoredBoxes], items: Tensor, config: ExportConfig
 ) -> dict[str, Tensor]:
     """Decodes and detects encoded images one by one, so that no result depends on batch mates.
 
@@ -40,7 +40,7 @@ def from_bytes(
 
 
 def from_pixels(
-    detect: Callable[[Tensor], Detections], items: Tensor, config: ExportConfig
+    detect: Callable[[Tensor], ScoredBoxes], items: Tensor, config: ExportConfig
 ) -> dict[str, Tensor]:
     """Detects images given as pixels; see `from_bytes`.
 
@@ -99,10 +99,10 @@ def _or_default(function: Callable[[Tensor], Tensor], item: Tensor, default: Ten
 
 
 def _described(
-    detect: Callable[[Tensor], Detections], image: Tensor, status: Tensor, rows: int
+    detect: Callable[[Tensor], ScoredBoxes], image: Tensor, status: Tensor, rows: int
 ) -> dict[str, Tensor]:
     """Detects if the status is good; returns the outputs of one image, padded to `rows`."""
-    nothing = Detections(tf.zeros([0, 4]), tf.zeros([0]))
+    nothing = ScoredBoxes(tf.zeros([0, 4]), tf.zeros([0]))
     found = tf.cond(status == signature.STATUS_OK, lambda: detect(image), lambda: nothing)
     # NMS drops scores that are NaN; a network of extreme weights can also give such boxes.
     boxes = tf.ensure_shape(found.boxes, [None, 4])

@@ -11,7 +11,7 @@ from ssh_tf import signature
 from ssh_tf.data.synthetic import draw_image
 from ssh_tf.errors import UserError
 from ssh_tf.export.warmup import requests
-from ssh_tf.inference.graph import Detections
+from ssh_tf.inference.graph import ScoredBoxes
 from ssh_tf.inference.quiet import without_deprecations
 
 Tensor = Any
@@ -27,7 +27,7 @@ def example_image() -> np.ndarray:
     return draw_image(np.random.default_rng(5), 96, 128)[0]
 
 
-def check_export(folder: Path, detect: Callable[[Tensor], Detections]) -> None:
+def check_export(folder: Path, detect: Callable[[Tensor], ScoredBoxes]) -> None:
     """Runs a SavedModel's warm-up requests and compares with the function it was made from.
 
     Args:
@@ -66,7 +66,7 @@ def _answers(folder: Path, sent: Mapping[str, Mapping[str, Tensor]]) -> dict[str
     return answers
 
 
-def _compare(name: str, outputs: Outputs, expected: Detections, size: tuple[int, int]) -> None:
+def _compare(name: str, outputs: Outputs, expected: ScoredBoxes, size: tuple[int, int]) -> None:
     count, (height, width) = int(outputs[signature.NUM_DETECTIONS][0]), size
     y1, x1, y2, x2 = outputs[signature.DETECTION_BOXES][0, :count].T
     boxes = np.stack([x1 * width, y1 * height, x2 * width, y2 * height], axis=-1)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ import tensorflow as tf
 
 from ssh_tf.config import DetectConfig, load, validate
 from ssh_tf.errors import UserError
+from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.exported import ExportedDetector, find_saved_model
-from ssh_tf.inference.graph import Detections, detection_function
-from ssh_tf.inference.inputs import pixels_of, within_memory
+from ssh_tf.inference.graph import detection_function
+from ssh_tf.inference.inputs import within_memory
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import load_network
 
@@ -24,8 +24,8 @@ Tensor = Any
 _LOG = logging.getLogger(__name__)
 
 
-class Detector:
-    """Finds faces in images.
+class Detector(FaceDetector):
+    """Finds faces in images with a network.
 
     Args:
         network: The detector's network.
@@ -65,7 +65,7 @@ class Detector:
             if settings:
                 raise UserError(
                     f"{version} is a SavedModel, whose {', '.join(settings)} was fixed when it was "
-                    "exported. Leave the flags away, or name the network it was exported from."
+                    "exported. Pass no settings, or load the network it was exported from."
                 )
             _LOG.info("Model: SavedModel %s", version)
             return ExportedDetector(version)
@@ -87,28 +87,11 @@ class Detector:
         settings = {"weights_sha256": digest.hexdigest(), **self.config.model_dump(mode="json")}
         return json.dumps(settings | {"means": self.network.means})
 
-    def detect(self, image: np.ndarray | str | Path) -> Detections:
-        """Finds the faces of one image.
-
-        Args:
-            image: `[H, W, 3]` uint8 RGB, or the path of a JPEG or PNG file.
-
-        Returns:
-            NumPy arrays, best face first.
-
-        Raises:
-            ValueError: For another shape or dtype, or an image without pixels.
-            UserError: If the file can't be read, or the image needs more memory than there is.
-        """
-        pixels = pixels_of(image)
+    def find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the faces of one image; see `FaceDetector.find`."""
         with within_memory(pixels):
             boxes, scores = self._detect(pixels)
-        return Detections(boxes.numpy(), scores.numpy())
+        return boxes.numpy(), scores.numpy()
 
-    def detect_batch(self, images: Iterable[np.ndarray | str | Path]) -> list[Detections]:
-        """Finds the faces of several images of any sizes, one by one.
-
-        One by one, since a common canvas would change results (docs/decisions/0006) and images
-        large enough to fill the device gain nothing from company.
-        """
-        return [self.detect(image) for image in images]
+    def __repr__(self) -> str:
+        return f"Detector({self.network.name}, {self.config!r})"

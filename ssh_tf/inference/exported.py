@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,14 @@ import tensorflow as tf
 
 from ssh_tf import signature
 from ssh_tf.errors import UserError
-from ssh_tf.inference.graph import Detections
-from ssh_tf.inference.inputs import pixels_of, within_memory
+from ssh_tf.inference.contract import FaceDetector
+from ssh_tf.inference.inputs import within_memory
+from ssh_tf.inference.model_folder import find_versions, is_saved_model
+from ssh_tf.inference.results import REFUSALS, boxes_in_px
 
 
-class ExportedDetector:
-    """Finds faces with a SavedModel of `ssh-tf export`; the contract is that of `Detector`.
+class ExportedDetector(FaceDetector):
+    """Finds faces with a SavedModel of `ssh-tf export`.
 
     Args:
         folder: The version's folder.
@@ -43,26 +44,28 @@ class ExportedDetector:
             digest.update(file.read_bytes())
         return json.dumps({"saved_model_sha256": digest.hexdigest()})
 
-    def detect(self, image: np.ndarray | str | Path) -> Detections:
-        """Finds the faces of one image; see `Detector.detect`."""
-        pixels = pixels_of(image)
+    def find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the faces of one image; see `FaceDetector.find`."""
         with within_memory(pixels):
             found = self._detect(tf.constant(pixels[np.newaxis]))
-        count = int(found[signature.NUM_DETECTIONS][0])
+        status = int(found[signature.STATUS][0])
         height, width = pixels.shape[:2]
-        y1, x1, y2, x2 = found[signature.DETECTION_BOXES][0, :count].numpy().T
-        boxes = np.stack([x1 * width, y1 * height, x2 * width, y2 * height], axis=-1)
-        return Detections(boxes, found[signature.DETECTION_SCORES][0, :count].numpy())
+        if status != signature.STATUS_OK:
+            reason = REFUSALS.get(status, f"status {status}")
+            size = f"{width} x {height} px"
+            raise UserError(f"{self._folder} refuses an image of {size}: {reason}.")
+        count = int(found[signature.NUM_DETECTIONS][0])
+        fractions = found[signature.DETECTION_BOXES][0, :count].numpy()  # [D, 4]
+        scores = found[signature.DETECTION_SCORES][0, :count].numpy()  # [D]
+        return boxes_in_px(fractions, (height, width)), scores
 
-    def detect_batch(self, images: Iterable[np.ndarray | str | Path]) -> list[Detections]:
-        """Finds the faces of several images of any sizes, one by one."""
-        return [self.detect(image) for image in images]
+    def __repr__(self) -> str:
+        return f"ExportedDetector({str(self._folder)!r})"
 
 
 def find_saved_model(path: Path) -> Path | None:
     """Returns `path` if it is a SavedModel, its newest version if it holds some, or None."""
-    if (path / "saved_model.pb").is_file():
+    if is_saved_model(path):
         return path
-    versions = path.glob("*/saved_model.pb") if path.is_dir() else ()
-    numbers = [int(file.parent.name) for file in versions if file.parent.name.isdigit()]
-    return path / str(max(numbers)) if numbers else None
+    versions = find_versions(path) if path.is_dir() else {}
+    return next((version for version in versions.values() if is_saved_model(version)), None)

@@ -16,8 +16,8 @@ from ssh_tf.model.ssh import SSH
 Tensor = Any
 
 
-class Detections(NamedTuple):
-    """Faces of one image, best first.
+class ScoredBoxes(NamedTuple):
+    """Faces of one image inside a graph, best first; people get `results.Detections`.
 
     Attributes:
         boxes: `[D, 4]` float32 official corners `x1, y1, x2, y2` in px of the original image.
@@ -33,7 +33,7 @@ def detection_function(
     config: DetectConfig,
     *,
     forward: Callable[[Tensor], dict[str, Tensor]] | None = None,
-) -> Callable[[Tensor], Detections]:
+) -> Callable[[Tensor], ScoredBoxes]:
     """Returns the function that finds the faces of one image.
 
     Args:
@@ -54,7 +54,7 @@ def detection_function(
     require_tensorflow()
     forward = forward or network.exact()
 
-    def detect(image: Tensor) -> Detections:
+    def detect(image: Tensor) -> ScoredBoxes:
         boxes, scores = [], []
         for scale, modules in levels(tf.shape(image)[:2], network.config.modules, config):
             pixels = resize(image, scale)
@@ -99,7 +99,7 @@ def levels(
     return [(scale, some) for scale, some in zip(scales, chosen, strict=True) if some]
 
 
-def joint_nms(boxes: Tensor, scores: Tensor, config: DetectConfig) -> Detections:
+def joint_nms(boxes: Tensor, scores: Tensor, config: DetectConfig) -> ScoredBoxes:
     """Drops weak boxes and those that overlap a better one, whatever module they come from.
 
     Args:
@@ -129,7 +129,7 @@ def joint_nms(boxes: Tensor, scores: Tensor, config: DetectConfig) -> Detections
     count = result.valid_detections[0]
     kept = tf.reshape(result.nmsed_boxes[0, :count], [-1, 2, 2])
     kept = tf.reshape(tf.reverse(kept, axis=[-1]), [-1, 4])
-    return Detections(exclude_last_pixel(kept), result.nmsed_scores[0, :count])
+    return ScoredBoxes(exclude_last_pixel(kept), result.nmsed_scores[0, :count])
 
 
 def module_proposals(

@@ -1,40 +1,92 @@
 """What every detector does with an image before and while it looks at it."""
 
 import contextlib
+import os
 from collections.abc import Iterator
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from ssh_tf.errors import UserError
+from ssh_tf.imaging import pillow
 from ssh_tf.imaging.files import read_image
 
+ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
-def pixels_of(image: np.ndarray | str | Path) -> np.ndarray:
-    """Returns the `[H, W, 3]` uint8 RGB pixels of an array or a file.
+_TAKEN = (
+    "a path, a URL, a file's bytes, a file opened to read bytes, a Pillow image or an array (uint8 "
+    "RGB [H, W, 3]); a list of images goes to `detect_batch`"
+)
+
+
+def pixels_of(image: ImageSource) -> np.ndarray:
+    """Returns the upright pixels of whatever holds an image.
+
+    Args:
+        image: A path; a URL (http or https); a file's bytes; a file opened to read bytes; a Pillow
+            image; or an array, also of TensorFlow: uint8 RGB `[H, W, 3]`, grey `[H, W]` or
+            `[H, W, 1]`, or RGBA `[H, W, 4]`, whose alpha is dropped.
+
+    Returns:
+        `[H, W, 3]` uint8 RGB, H and W at least 1.
 
     Raises:
+        TypeError: For something else.
         ValueError: For an array of another shape or dtype, or without pixels.
-        UserError: If the file can't be read.
+        UserError: If the image can't be read, is not whole or is too large.
     """
-    if isinstance(image, (str, Path)):
+    if isinstance(image, Image.Image):
+        return pillow.pixels_of(image)
+    if isinstance(image, (bytearray, memoryview)):
+        return read_image(bytes(image))
+    if hasattr(image, "__array__"):
+        return _rgb(np.asarray(image))
+    if isinstance(image, (str, os.PathLike, bytes)) or hasattr(image, "read"):
         return read_image(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+    raise TypeError(f"An image is {_TAKEN}. Received: {repr(image)[:100]}")
+
+
+def _rgb(array: np.ndarray) -> np.ndarray:
+    """Checks an array and gives it three channels."""
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or channels not in (1, 3, 4):
         raise ValueError(
-            f"`image` must be uint8 [H, W, 3] with H, W > 0. Received: {image.dtype} {image.shape}"
+            "An image must be uint8 RGB [H, W, 3], grey [H, W] or RGBA [H, W, 4]. "
+            f"Received: {array.dtype} {array.shape}{_advice(array)}"
         )
-    return image
+    if not array.size:
+        raise ValueError(f"An image must have pixels. Received: {array.dtype} {array.shape}")
+    if channels == 1:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=-1)
+    return array[..., :3]
+
+
+def _advice(array: np.ndarray) -> str:
+    if np.issubdtype(array.dtype, np.floating):
+        return ". Values in [0, 1] become pixels by (255 * image).round().astype(np.uint8)."
+    return ""
 
 
 @contextlib.contextmanager
 def within_memory(pixels: np.ndarray) -> Iterator[None]:
-    """Turns TensorFlow's error that memory is exhausted into the user's, who chooses the scale."""
+    """Turns TensorFlow's error that memory is exhausted into the user's, who chooses the scale.
+
+    Args:
+        pixels: `[H, W, 3]`, the image that is being detected.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UserError: In the place of `tf.errors.ResourceExhaustedError`.
+    """
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
         height, width = pixels.shape[:2]
         raise UserError(
             f"An image of {width} x {height} px needs more memory than there is at this scale. "
-            "Lower --shorter_px and --longer_px."
+            "Lower `shorter_px` and `longer_px`."
         ) from error

@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf.config import Config, load, to_yaml
+from ssh_tf.data.manifest import read_manifest
 from ssh_tf.data.pipeline import training_dataset
-from ssh_tf.data.records import read_manifest
 from ssh_tf.environment import require_tensorflow
 from ssh_tf.errors import InterruptedRunError, UserError
 from ssh_tf.files import folder_lock, output_folder, write_text
@@ -93,7 +93,8 @@ def train(
         InterruptedRunError: After SIGTERM or SIGINT, once the current update is saved.
     """
     require_tensorflow()
-    read_manifest(config.data.records)
+    for records in config.data.records:
+        read_manifest(records)
     folder = output_folder(workdir)
     strategy = make_strategy()
     with contextlib.ExitStack() as stack:
@@ -234,7 +235,7 @@ def _updates(run: _Run, step: int, monitor: Monitor) -> Iterator[Update]:
     config = run.config.train
     dataset = _batches(run, step)
     accumulate, update = make_steps(run.state, run.strategy, config, dataset.element_spec)
-    batches = _drawn(iter(dataset), monitor, run.config.data.records)
+    batches = _drawn(iter(dataset), monitor, ", ".join(run.config.data.records))
     count = micro_batches(config, run.strategy.num_replicas_in_sync)
     for number in range(step + 1, config.steps + 1):
         rate = float(run.state.optimizer.learning_rate)

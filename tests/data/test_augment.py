@@ -6,7 +6,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssh_tf.data.augment import crop, distort_colours, draw_crop, drop_small, flip
+from ssh_tf.data.augment import (
+    MEAN_COLOR,
+    at_random,
+    blur,
+    compress,
+    crop,
+    distort_colors,
+    draw_crop,
+    drop_small,
+    erase,
+    flip,
+    gray,
+    mosaic,
+)
 from tests.small import picture
 
 ONE_FACE = np.array([[1, 1, 5, 6]], np.float32)
@@ -80,6 +93,39 @@ def test_an_image_of_one_pixel_can_be_cropped():
     assert square.numpy().tolist() == [0, 0, 1]
 
 
+@pytest.mark.parametrize("number", range(8))
+def test_zooming_out_keeps_the_whole_image_and_fills_with_the_mean_color(number: int):
+    faces = tf.constant([[20, 14, 33, 30]], tf.float32)
+    square = draw_crop(tf.constant([50, 71]), faces, seed(number), factors=(2.0,))
+    top, left, side = square.numpy()
+    assert side == 100  # twice the shorter side
+    assert -50 <= top <= 0
+    assert -29 <= left <= 0
+    image, kept = crop(painted([20, 14, 33, 30]), faces, square)
+    assert image.dtype == tf.uint8
+    np.testing.assert_array_equal(
+        image[-top : 50 - top, -left : 71 - left], painted([20, 14, 33, 30])
+    )
+    np.testing.assert_array_equal(kept, faces - np.array([left, top, left, top]))
+    outside = np.ones((100, 100), bool)
+    outside[-top : 50 - top, -left : 71 - left] = False
+    assert set(map(tuple, image.numpy()[outside])) == {MEAN_COLOR}
+
+
+def test_a_square_longer_than_one_side_slides_along_the_other():
+    squares = [
+        draw_crop(tf.constant([50, 120]), tf.zeros([0, 4]), seed(i), factors=(1.6,)).numpy()
+        for i in range(40)
+    ]
+    tops, lefts, sides = np.array(squares).T
+    assert set(sides) == {80}
+    assert tops.min() >= -30  # 50 - 80
+    assert tops.max() <= 0
+    assert lefts.min() >= 0
+    assert lefts.max() <= 40  # 120 - 80
+    assert len(set(lefts)) > 15
+
+
 def test_small_faces_are_left_out_by_their_longer_side():
     faces = tf.constant([[0, 0, 5, 6], [0, 0, 5, 5], [2, 2, 8, 3]], tf.float32)
     np.testing.assert_array_equal(drop_small(faces, 6), [[0, 0, 5, 6], [2, 2, 8, 3]])
@@ -88,7 +134,7 @@ def test_small_faces_are_left_out_by_their_longer_side():
 
 def test_colours_change_pixels_not_places_and_stay_in_range():
     image = tf.cast(painted([20, 14, 33, 30]), tf.float32) * 0.6 + 40.0
-    results = [distort_colours(image, seed(i)).numpy() for i in range(16)]
+    results = [distort_colors(image, seed(i)).numpy() for i in range(16)]
     for result in results:
         assert result.min() >= 0
         assert result.max() <= 255
@@ -98,6 +144,77 @@ def test_colours_change_pixels_not_places_and_stay_in_range():
     assert len({result.tobytes() for result in results}) > 8
 
 
+def test_a_mosaic_moves_faces_with_their_squares():
+    images = [np.full((4, 4, 3), i, np.float32) for i in range(4)]
+    faces = [tf.constant([[0.0, 1.0, 2.0, 3.0]]), tf.zeros([0, 4]), *[tf.constant([[1.0] * 4])] * 2]
+    whole, moved = mosaic(images, faces)
+    assert whole[::4, ::4, 0].numpy().tolist() == [[0, 1], [2, 3]]
+    # Third and fourth square: 4 px down; the fourth also 4 px to the right.
+    assert moved.numpy().tolist() == [[0, 1, 2, 3], [1, 5, 1, 5], [5, 5, 5, 5]]
+
+
+def test_a_share_of_the_images_is_changed():
+    image = tf.zeros([1, 1, 3])
+    results = [
+        float(at_random(lambda x, s: x + 1.0, 0.3, image, seed(i))[0, 0, 0]) for i in range(99)
+    ]
+    assert 18 <= sum(results) <= 42
+    assert set(results) == {0.0, 1.0}
+
+
+def test_gray_has_one_value_for_all_colours():
+    result = gray(tf.cast(picture(), tf.float32), seed(0)).numpy()
+    np.testing.assert_array_equal(result[..., 0], result[..., 2])
+    # ITU-R BT.601: 0.2989 R + 0.5870 G + 0.1140 B.
+    np.testing.assert_allclose(result[..., 1], picture() @ [0.2989, 0.587, 0.114], atol=0.1)
+
+
+def test_blur_spreads_a_point_evenly_and_leaves_a_flat_image():
+    flat = tf.fill([3, 5, 3], 77.0)  # smaller than the Gaussian's reach
+    np.testing.assert_allclose(blur(flat, seed(1)), flat, rtol=1e-5)
+    point = np.zeros((31, 31, 3), np.float32)
+    point[15, 15] = 255
+    result = blur(point, seed(1)).numpy()
+    np.testing.assert_allclose(result, result[::-1], atol=1e-4)
+    np.testing.assert_allclose(result, result.transpose(1, 0, 2), atol=1e-4)
+    np.testing.assert_allclose(result.sum(axis=(0, 1)), 255, rtol=1e-4)
+    assert len({float(blur(point, seed(i))[15, 15, 0]) for i in range(5)}) == 5
+
+
+def test_compression_leaves_traces_and_pixels_in_range():
+    image = tf.cast(picture(), tf.float32) * 1.2 - 20
+    result = compress(image, seed(0)).numpy()
+    assert result.shape == image.shape
+    assert 0 <= result.min() <= result.max() <= 255
+    assert 0.3 < np.abs(result - np.clip(image, 0, 255)).mean() < 8
+
+
+def test_patches_cover_a_part_of_random_faces():
+    faces = np.array([[10, 10, 30, 40], [50, 8, 70, 28], [80, 60, 120, 90]], np.float32)
+    image = np.full((70, 100, 3), -1, np.float32)  # no colour of a patch
+    covered = np.array(
+        [erase(image, seed(i), faces=faces, probability=0.5)[..., 0] != -1 for i in range(24)]
+    )
+    outside = np.ones((70, 100), bool)
+    for x1, y1, x2, y2 in faces.astype(int):
+        outside[y1:y2, x1:x2] = False
+        shares = covered[:, y1:y2, x1:x2].sum(axis=(1, 2)) / ((x2 - x1) * (y2 - y1))
+        assert 4 <= (shares > 0).sum() <= 20
+        # 0.3 to 0.7 of each side, rounded to px.
+        assert shares[shares > 0].max() < 0.56
+    assert not covered[:, outside].any()
+    for number, mask in enumerate(covered):
+        colours = np.unique(erase(image, seed(number), faces=faces, probability=0.5)[mask], axis=0)
+        assert len(colours) <= 1
+
+
+def test_erasing_without_faces_changes_nothing():
+    image = tf.cast(picture(), tf.float32)
+    np.testing.assert_array_equal(
+        erase(image, seed(0), faces=tf.zeros([0, 4]), probability=1.0), image
+    )
+
+
 def test_eager_and_tf_data_agree_and_seeds_decide():
     image, faces = tf.constant(picture(40, 60)), tf.constant([[10.0, 10.0, 30.0, 30.0]])
 
@@ -105,7 +222,7 @@ def test_eager_and_tf_data_agree_and_seeds_decide():
         own = tf.stack([tf.constant(7, tf.int64), number])
         square = draw_crop(tf.constant([40, 60]), faces, own, factors=FACTORS)
         cut, kept = crop(image, faces, square)
-        return distort_colours(tf.cast(cut, tf.float32), own), kept
+        return distort_colors(tf.cast(cut, tf.float32), own), kept
 
     in_graph = list(tf.data.Dataset.range(4).map(whole))
     for number, (cut, kept) in enumerate(in_graph):

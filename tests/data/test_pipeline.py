@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 
 from ssh_tf.config import DataConfig
-from ssh_tf.data.pipeline import FACE_PADDING, FACE_ROWS, training_dataset
+from ssh_tf.data.pipeline import training_dataset
 from ssh_tf.data.records import to_example
 from ssh_tf.errors import UserError
+from ssh_tf.geometry.targets import FACE_PADDING, FACE_ROWS
 from ssh_tf.imaging.scale import resize
 from tests.small import encode, picture
 
@@ -23,15 +24,15 @@ ONE_FACE = np.array([[1, 1, 5, 6]], np.float32)
 Sample = tuple[np.ndarray, np.ndarray]
 
 
-def write_records(folder: Path, samples: Sequence[Sample], shards: int = 2) -> str:
-    """Writes `(image, corners)` pairs, named `0`, `1`, ..., as a data set of PNGs."""
+def write_records(folder: Path, samples: Sequence[Sample], shards: int = 2, name: str = "") -> str:
+    """Writes `(image, corners)` pairs, named `0`, `1`, ... after `name`, as a data set of PNGs."""
     folder.mkdir()
     entries = []
     for shard in range(min(shards, len(samples))):
         path = folder / f"{shard}.tfrecord"
         with tf.io.TFRecordWriter(str(path)) as writer:
             for i in range(shard, len(samples), shards):
-                writer.write(png_example(str(i), *samples[i]))
+                writer.write(png_example(f"{name}{i}", *samples[i]))
         entries.append({"name": path.name, "bytes": path.stat().st_size})
     faces = sum(len(corners) for _, corners in samples)
     manifest = {"schema": 1, "images": len(samples), "faces": faces, "shards": entries}
@@ -54,7 +55,7 @@ def tiny(count: int) -> list[Sample]:
 
 
 def take(
-    records: str,
+    records: str | dict[str, float],
     count: int,
     *,
     batch: int = 1,
@@ -198,8 +199,8 @@ def test_images_of_a_batch_share_a_canvas_and_none_is_lost(tmp_path: Path):
 @pytest.mark.parametrize("skip", [1, 4, 11])
 def test_skipping_counts_batches(tmp_path: Path, skip: int):
     records = write_records(tmp_path / "r", mixed(12))
-    resumed = take(records, 4, batch=2, skip=skip, distort_colours=True)
-    assert_same(resumed, take(records, skip + 4, batch=2, distort_colours=True)[skip:])
+    resumed = take(records, 4, batch=2, skip=skip, distort_colors=True)
+    assert_same(resumed, take(records, skip + 4, batch=2, distort_colors=True)[skip:])
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -245,6 +246,77 @@ def test_any_number_of_faces_arrives_without_loss(tmp_path: Path, count: int):
     np.testing.assert_allclose(faces_of(element, first), corners * 2, atol=1e-3)
     assert (element["faces"][1 - first][1:] == FACE_PADDING).all()
     assert element["faces"].shape[1] % FACE_ROWS == FACE_ROWS - 1
+
+
+def two_folders(tmp_path: Path) -> dict[str, float]:
+    """`a0` to `a2`, and `b0` to `b5`; the first folder counts three times as much."""
+    first = write_records(tmp_path / "a", tiny(3), name="a")
+    return {first: 3.0, write_records(tmp_path / "b", tiny(6), name="b"): 1.0}
+
+
+def test_folders_are_mixed_by_their_weights_each_in_whole_passes(tmp_path: Path):
+    seen = names(take(two_folders(tmp_path), 120))
+    first, second = ([name for name in seen if name[0] == folder] for folder in "ab")
+    assert 75 <= len(first) <= 105  # 90 expected
+    assert sorted(first[:3]) == sorted(first[3:6]) == ["a0", "a1", "a2"]
+    assert sorted(second[:6]) == ["b0", "b1", "b2", "b3", "b4", "b5"]
+    assert len({"".join(name[0] for name in seen[i : i + 8]) for i in range(0, 120, 8)}) > 5
+
+
+def test_mixed_folders_continue_where_an_undisturbed_run_would_be(tmp_path: Path):
+    records = two_folders(tmp_path)
+    whole = take(records, 13, batch=2, seed=2)
+    assert_same(take(records, 6, batch=2, seed=2, skip=7), whole[7:])
+
+
+def test_a_folder_of_a_mixture_without_a_face_is_refused(tmp_path: Path):
+    faceless = write_records(tmp_path / "none", [(picture(8, 10), NO_FACE)])
+    with pytest.raises(UserError, match="none has no image to train on"):
+        take(two_folders(tmp_path) | {faceless: 1.0}, 1)
+
+
+def flat(count: int) -> list[Sample]:
+    """Images of one colour each, 10, 20, ..., with a face that fills them."""
+    face = np.array([[0, 0, 10, 10]], np.float32)
+    return [(np.full((10, 10, 3), 10 * i + 10, np.uint8), face) for i in range(count)]
+
+
+def test_mosaics_hold_four_images_and_none_is_lost(tmp_path: Path):
+    records = write_records(tmp_path / "r", flat(8))
+    settings = {"crop_px": 40, "crop_factors": (1.0,), "mosaic_probability": 0.5}
+    elements = take(records, 48, **settings)
+    mosaics = [element for element in elements if "+" in names([element])[0]]
+    assert 16 <= len(mosaics) <= 32
+    for element in mosaics:
+        parts = [int(name) for name in names([element])[0].split("+")]
+        image = element["images"][0]
+        assert image.shape == (40, 40, 3)
+        assert element["sizes"].tolist() == [[40, 40]]
+        assert image[10::20, 10::20, 0].ravel().tolist() == [10 * part + 10 for part in parts]
+        # Each square, of half the side, is filled by its face (mirrored: official corners, -1 px).
+        assert faces_of(element)[:, [1, 3]].tolist() == [[0, 20], [0, 20], [20, 40], [20, 40]]
+    seen = [part for element in elements for part in names([element])[0].split("+")]
+    counts = [seen.count(str(i)) for i in range(8)]
+    assert max(counts) - min(counts) <= 2
+
+
+def test_skipping_counts_mosaics_and_all_changes_of_pixels_are_stateless(tmp_path: Path):
+    settings = {"crop_px": 16, "crop_factors": (0.5, 1.5), "mosaic_probability": 0.4}
+    changes = ("erase", "gray", "blur", "jpeg")
+    settings |= {f"{change}_probability": 0.5 for change in changes} | {"distort_colors": True}
+    records = write_records(tmp_path / "r", tiny(12))
+    whole = take(records, 11, batch=2, **settings)
+    assert_same(take(records, 6, batch=2, skip=5, **settings), whole[5:])
+    assert len({element["images"].tobytes() for element in whole}) == 11
+
+
+def test_pixels_beyond_an_image_stay_zero_when_it_is_changed(tmp_path: Path):
+    records = write_records(tmp_path / "r", [(picture(11, 20), ONE_FACE)])
+    settings = {"shorter_px": 24, "longer_px": 40, "canvas_steps": 4, "blur_probability": 1.0}
+    (element,) = take(records, 1, distort_colors=True, jpeg_probability=1.0, **settings)
+    assert element["images"].shape == (1, 24, 40, 3)
+    assert element["images"][0, 21].any()
+    assert not element["images"][0, 22:].any()
 
 
 def test_a_data_set_without_anything_to_train_on_is_refused(tmp_path: Path):

@@ -1,7 +1,6 @@
 """Tests of the detector: models from files, images in, boxes out."""
 
 import shutil
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,9 @@ import tensorflow as tf
 from ssh_tf.config import PRESETS, ExportConfig, to_yaml
 from ssh_tf.errors import UserError
 from ssh_tf.export.savedmodel import export_savedmodel
-from ssh_tf.imaging.files import find_images, read_image
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.exported import ExportedDetector, find_saved_model
-from ssh_tf.inference.graph import Detections
+from ssh_tf.inference.results import Detections
 from tests.small import encode, picture, small_config, small_network
 
 
@@ -67,21 +65,6 @@ def test_a_new_size_does_not_compile_anew(detector: Detector):
     assert detector._detect.experimental_get_tracing_count() == 1
 
 
-@pytest.mark.parametrize(
-    ("image", "received"),
-    [
-        (np.zeros((8, 8, 3), np.float32), r"float32 \(8, 8, 3\)"),
-        (np.zeros((8, 8), np.uint8), r"uint8 \(8, 8\)"),
-        (np.zeros((8, 8, 4), np.uint8), r"uint8 \(8, 8, 4\)"),
-        (np.zeros((1, 8, 8, 3), np.uint8), r"uint8 \(1, 8, 8, 3\)"),
-        (np.zeros((0, 8, 3), np.uint8), r"uint8 \(0, 8, 3\)"),
-    ],
-)
-def test_what_is_no_image_is_a_value_error(detector: Detector, image: np.ndarray, received: str):
-    with pytest.raises(ValueError, match=f"must be uint8 .* Received: {received}"):
-        detector.detect(image)
-
-
 def test_a_run_is_loaded_with_its_own_settings(run: Path):
     loaded = Detector.load(run)
     config = small_config(detect={"nms_iou": 0.4, "score_threshold": 0.6}).detect
@@ -118,117 +101,13 @@ def test_a_missing_model_is_named(tmp_path: Path):
         Detector.load(tmp_path / "absent.keras")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".PNG", ".jpg", ""])
-def test_images_are_known_by_their_content_not_their_suffix(tmp_path: Path, suffix: str):
-    path = tmp_path / f"a{suffix}"
-    path.write_bytes(encode(picture(), ".png"))
-    np.testing.assert_array_equal(read_image(str(path)), picture())
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(b"", id="empty"),
-        pytest.param(b"hello", id="text"),
-        pytest.param(encode(picture())[:-300], id="truncated"),
-        pytest.param(encode(picture(), ".webp"), id="webp"),
-    ],
-)
-def test_a_file_that_is_no_whole_image_is_named(tmp_path: Path, content: bytes):
-    (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(UserError, match=r"^[^\n]*a\.jpg is not a whole JPEG or PNG image\.$"):
-        read_image(tmp_path / "a.jpg")
-
-
-def claim(encoded: bytes, height: int, width: int) -> bytes:
-    """Returns a PNG or JPEG whose header states another size."""
-    if encoded.startswith(b"\x89PNG"):
-        at, size = 16, struct.pack(">II", width, height)
-    else:
-        at, size = encoded.index(b"\xff\xc0") + 5, struct.pack(">HH", height, width)
-    return encoded[:at] + size + encoded[at + len(size) :]
-
-
-@pytest.mark.parametrize(
-    ("suffix", "height", "width"), [(".png", 60_000, 70_000), (".jpg", 65_000, 64_000)]
-)
-def test_an_image_bomb_is_refused_by_its_header(
-    tmp_path: Path, suffix: str, height: int, width: int
-):
-    path = tmp_path / f"a{suffix}"
-    path.write_bytes(claim(encode(picture(), suffix), height, width))
-    with pytest.raises(UserError, match=rf"a{suffix} has {width} x {height} px, more than 64,000"):
-        read_image(path)
-
-
-def test_the_limit_of_pixels_itself_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("ssh_tf.imaging.files.MAX_PIXELS", 64 * 96)
-    path = tmp_path / "a.png"
-    path.write_bytes(encode(picture(64, 96), ".png"))
-    assert read_image(path).shape == (64, 96, 3)
-    path.write_bytes(encode(picture(64, 97), ".png"))
-    with pytest.raises(UserError, match="has 97 x 64 px, more than 6,144"):
-        read_image(path)
-
-
-def test_a_file_of_gigabytes_is_refused_unread(tmp_path: Path):
-    with (tmp_path / "a.jpg").open("wb") as file:
-        file.truncate(2**40)  # takes no space on the disk
-    with pytest.raises(UserError, match=r"a\.jpg is too large for an image"):
-        read_image(tmp_path / "a.jpg")
-
-
 def test_exhausted_memory_is_the_user_s_error(detector: Detector, monkeypatch: pytest.MonkeyPatch):
     def exhausted(_: np.ndarray) -> None:
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
 
     monkeypatch.setattr(detector, "_detect", exhausted)
-    with pytest.raises(UserError, match=r"An image of 96 x 64 px needs more memory .* Lower --sho"):
+    with pytest.raises(UserError, match=r"An image of 96 x 64 px needs more memory .* Lower `sho"):
         detector.detect(picture(64, 96))
-
-
-def test_a_missing_image_and_a_folder_are_named(tmp_path: Path):
-    with pytest.raises(UserError, match=r"absent\.jpg can't be read \(No such file"):
-        read_image(tmp_path / "absent.jpg")
-    with pytest.raises(UserError, match=r"can't be read \(Is a directory\)"):
-        read_image(tmp_path)
-
-
-@pytest.fixture
-def album(tmp_path: Path) -> Path:
-    """A folder tree with images, other files and a folder with an image's name."""
-    for name in (
-        "b.jpg",
-        "a/z.PNG",
-        "a/y.jpeg",
-        "a/notes.txt",
-        "folder.jpg/c.png",
-        "d.gif",
-        "._b.jpg",
-    ):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    return tmp_path
-
-
-def test_a_folder_gives_its_images_in_depth_and_in_order(album: Path):
-    names = [name.as_posix() for _, name in find_images([str(album)])]
-    assert names == ["a/y.jpeg", "a/z.PNG", "b.jpg", "folder.jpg/c.png"]
-    assert all(path == album / name for path, name in find_images([str(album)]))
-
-
-def test_files_come_in_the_given_order_under_their_own_names(album: Path):
-    paths = [str(album / "b.jpg"), str(album / "a" / "notes.txt"), str(album / "a")]
-    names = [name.as_posix() for _, name in find_images(paths)]
-    assert names == ["b.jpg", "notes.txt", "y.jpeg", "z.PNG"]
-
-
-def test_a_missing_path_and_a_folder_without_images_are_named(album: Path):
-    with pytest.raises(UserError, match=r"absent does not exist\. Name an image or a folder"):
-        list(find_images([str(album / "b.jpg"), str(album / "absent")]))
-    (album / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty holds no image \(\.jpg, \.jpeg, \.png\)"):
-        list(find_images([str(album / "empty")]))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ssh_tf.config import DetectConfig, ModuleConfig
 from ssh_tf.imaging.scale import resize
-from ssh_tf.inference.graph import Detections, detection_function, joint_nms, module_proposals
+from ssh_tf.inference.graph import ScoredBoxes, detection_function, joint_nms, module_proposals
 from tests.small import picture, small_config, small_network
 
 WHOLE = [0.0, 0.0, 9.0, 9.0]  # 10 x 10 px, the last one counted
@@ -36,10 +36,10 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return shared / (sum(areas) - shared)
 
 
-def nms(boxes: Any, scores: Any, **settings: Any) -> Detections:
+def nms(boxes: Any, scores: Any, **settings: Any) -> ScoredBoxes:
     boxes = tf.constant(boxes, tf.float32, shape=[len(scores), 4])
     found = joint_nms(boxes, tf.constant(scores, tf.float32), DetectConfig(**settings))
-    return Detections(found.boxes.numpy(), found.scores.numpy())
+    return ScoredBoxes(found.boxes.numpy(), found.scores.numpy())
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -130,7 +130,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def on_records(records: Path, **train_settings: object) -> Config:
     config = settings(**{"images_per_update": 1, **train_settings})
     return config.model_copy(
-        update={"data": config.data.model_copy(update={"records": str(records)})}
+        update={"data": config.data.model_copy(update={"records": {str(records): 1.0}})}
     )
 
 

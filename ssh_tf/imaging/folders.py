@@ -1,0 +1,91 @@
+"""Which images a folder holds: the one rule of all commands."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ssh_tf.errors import UserError
+
+IMAGE_SUFFIXES = (
+    ".avif",
+    ".bmp",
+    ".gif",
+    ".heic",
+    ".heif",
+    ".jfif",
+    ".jpe",
+    ".jpeg",
+    ".jpg",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
+
+
+class FoundImages(NamedTuple):
+    """What `find_images` found.
+
+    Attributes:
+        images: `(path, name)` of each image: the name is relative to the folder it was found in.
+        skipped: Files that are no images, folders that are empty or can't be read, and all that is
+            hidden.
+    """
+
+    images: list[tuple[Path, Path]]
+    skipped: list[Path]
+
+
+def find_images(paths: Sequence[str | Path]) -> FoundImages:
+    """Expands files and folders to images, folders in depth and in sorted order.
+
+    Names that begin with a dot are skipped: `.ipynb_checkpoints`, and macOS puts `._a.jpg` beside
+    `a.jpg`. Linked folders are entered, but none of the folders that lead to them.
+
+    Args:
+        paths: Files, which are images whatever their name is, or folders.
+
+    Raises:
+        UserError: If a path does not exist or a folder holds no image.
+    """
+    found = FoundImages([], [])
+    for text in paths:
+        path = Path(text)
+        if os.path.isdir(path):
+            before = len(found.images)
+            for file in _walk(path, found.skipped, frozenset()):
+                found.images.append((file, file.relative_to(path)))
+            if len(found.images) == before:
+                raise UserError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
+        elif os.path.isfile(path):
+            found.images.append((path, Path(path.name)))
+        else:
+            raise UserError(f"{text} does not exist. Name an image or a folder of images.")
+    return found
+
+
+def _walk(folder: Path, skipped: list[Path], entered: frozenset[str]) -> Iterator[Path]:
+    """Yields the images of a folder, sorted by path.
+
+    Args:
+        folder: Where to look.
+        skipped: Receives what is left out.
+        entered: The real paths of the folders on the way: a link to one of them is a loop.
+    """
+    real = os.path.realpath(folder)
+    try:
+        entries = [] if real in entered else sorted(folder.iterdir())
+    except OSError:  # No permission, or gone meanwhile.
+        entries = []
+    if not entries:
+        skipped.append(folder)
+    for entry in entries:
+        if entry.name.startswith("."):
+            skipped.append(entry)
+        elif os.path.isdir(entry):
+            yield from _walk(entry, skipped, entered | {real})
+        elif entry.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(entry):
+            yield entry
+        else:
+            skipped.append(entry)
