@@ -16,7 +16,7 @@ def add_commands(command: Command) -> None:
     add("--out", type=Path, required=True, help="a .keras or .weights.h5 file")
 
     add = command("export", _export, "write a SavedModel for TensorFlow Serving")
-    add_model(add)
+    add_model(add, runtime=False)
     add("--out", default="export/models/ssh", help="folder of versions (default: %(default)s)")
     add(
         "--version", type=_version, default="auto", help="number of the version (default: the next)"

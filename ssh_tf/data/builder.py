@@ -31,6 +31,8 @@ from ssh_tf.progress import Progress, Tick, silent
 _LOG = logging.getLogger(__name__)
 
 _AHEAD = 16  # images that wait for the writer, per worker
+_MOST_WORKERS = 256
+_MOST_LOST = 0.01  # of the annotated boxes
 _SHOWN = 3  # lost boxes that an error names
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -78,8 +80,11 @@ def build_records(
         UserError: For input that can't be used, naming the file, for an `out` that is taken or
             another process in it, or a full disk.
     """
-    if min(shards, workers) < 1:
-        raise UserError(f"shards and workers must be at least 1. Received: {shards} and {workers}.")
+    if min(shards, workers) < 1 or workers > _MOST_WORKERS or seed < 0:
+        raise UserError(
+            f"shards and workers must be at least 1, workers at most {_MOST_WORKERS} and seed at "
+            f"least 0. Received: {shards}, {workers} and {seed}."
+        )
     if checks.on_error == "fail" and (name := next(iter(missing(source)), None)) is not None:
         raise UserError(describe_missing(source, name))
     folder = output_folder(out)
@@ -181,7 +186,7 @@ def _build(
         check = functools.partial(check_image, source, checks)
         stream = _in_order(pool, check, images, ahead=_AHEAD * workers)
         with contextlib.closing(stream):
-            checked = _limit_lost(stream, source, finished, checks.most_lost)
+            checked = stream if checks.allow_lost else _limit_lost(stream, source, finished)
             for shard in to_write:
                 part = itertools.islice(checked, len(shard.images))
                 entry = _write_shard(folder / shard.name, part, tick)
@@ -212,7 +217,7 @@ def _in_order(
 
 
 def _limit_lost(
-    images: Iterable[Checked], source: Source, finished: list[BuiltShard], most: float
+    images: Iterable[Checked], source: Source, finished: list[BuiltShard]
 ) -> Iterator[Checked]:
     """Passes images on until too large a share of all annotated boxes is lost.
 
@@ -223,10 +228,10 @@ def _limit_lost(
     lost = [line for shard in finished for line in shard.lost]
     for image in images:
         lost += image.lost
-        if not source.follows_wider and len(lost) > most * boxes:
+        if not source.follows_wider and len(lost) > _MOST_LOST * boxes:
             raise UserError(
                 f"{len(lost)} of {boxes} boxes have no pixel in their image so far, more than "
-                f"{most:.0%}: {'; '.join(lost[:_SHOWN])}. Fix them, or allow more to be lost."
+                f"{_MOST_LOST:.0%}: {'; '.join(lost[:_SHOWN])}. Fix them, or set allow_lost."
             )
         yield image
 

@@ -94,6 +94,10 @@ def open_wider(root: Path, split: str) -> Source:
         UserError: If something is missing, malformed or damaged.
     """
     existing_folder(root, "WIDER FACE, or its archives")
+    if not re.fullmatch(r"[\w.-]+", split):
+        raise UserError(
+            f"Expected letters, digits, `-`, `.` and `_` as a split, received {split!r}."
+        )
     layout, archive = split_layout(root, split), root / f"WIDER_{split}.zip"
     images: Images = FolderImages(layout.images_dir)
     if archive.is_file() and not layout.images_dir.is_dir():
