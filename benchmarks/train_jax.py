@@ -157,7 +157,9 @@ def square(key: Array, photos: Photos, weights: Array, side: int) -> tuple[Array
     indices = jax.random.categorical(keys[1], weights, shape=(4,))
     indices = jnp.where(mosaic, indices, indices[0])
     single = draw_view(keys[2], photos, indices[0], side)
-    views = jax.vmap(lambda k, i: draw_view(k, photos, i, half))(jax.random.split(keys[3], 4), indices)
+    views = jax.vmap(lambda k, i: draw_view(k, photos, i, half))(
+        jax.random.split(keys[3], 4), indices
+    )
     shifted = single + jnp.pad(corners, [[0, 0], [1, 0]])
     views = jnp.where(mosaic, views, shifted)
     quarters = jnp.stack([quarter(photos, indices[i], views[i], half) for i in range(4)])
