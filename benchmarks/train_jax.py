@@ -1,15 +1,16 @@
-"""Trains SSH on one accelerator with the numeric core on JAX: data, augmentation, losses in one jit.
+"""Trains SSH on one accelerator, the numeric core on JAX: data, augmentation and update in one jit.
 
-    pip install jax optax          # on a GPU: pip install "jax[cuda12]"
-    python benchmarks/train_jax.py --config configs/photos_vgg16.yaml --seconds 240 --out vgg16 \
-        --set model.weights=vgg16_notop.h5 --wider_root FACES WIDER_MINI
-    python benchmarks/train_jax.py --config configs/photos_light.yaml --seconds 200 --out light \
-        --teacher vgg16.npz --set model.weights=mobilenet025.npz --wider_root FACES WIDER_MINI
+    pip install optax jax          # on a GPU: pip install "jax[cuda12]"
+    python benchmarks/train_jax.py --config configs/photos_vgg16.yaml --seconds 200 --batch 32 \
+        --start vgg16_start.npz --wider_root FACES WIDER_MINI --out vgg16
+    python benchmarks/train_jax.py --config configs/photos_light.yaml --seconds 150 --batch 64 \
+        --start light_start.npz --teacher vgg16.npz --wider_root FACES WIDER_MINI --out light
 
-The recipe is the YAML file's: network, anchors, mining, losses, learning rate, moving average. Photos
-lie on the device; each square is four quarters, of one photo or of four, each scaled so that one of
-its faces gets a side drawn log-uniformly (PyramidBox, arXiv:1803.07737, 3.3). With a teacher, the
-network also learns what that finds. Writes `OUT.npz`: the averaged weights by their paths.
+The recipe is the YAML file's: network, anchors, mining, losses, learning rate, moving average.
+Photos lie on the device; each square is four quarters, of one photo or of four, each scaled so that
+one of its faces gets a side drawn log-uniformly (PyramidBox, arXiv:1803.07737, 3.3). With a teacher,
+the network also learns what that finds. Files of weights are arrays by the paths of the variables;
+`OUT_<i>.npz` holds the averaged ones. Ends with one JSON line.
 """
 
 import argparse
@@ -354,7 +355,21 @@ class Training:
             loss += 2.0 * distillation(outputs, jax.lax.stop_gradient(seen), self.config)
         return loss
 
-    def _update(self, weights, average, state, others, photos, key, rate, decay, taught, *, batch):  # noqa: ANN001, ANN202, PLR0913
+    def _update(  # noqa: PLR0913
+        self,
+        weights: list,
+        average: list,
+        state: Any,
+        others: list,
+        photos: tuple[Array, ...],
+        key: Array,
+        rate: Array,
+        decay: Array,
+        taught: Any,
+        *,
+        batch: int,
+    ) -> tuple[list, list, Any, Array]:
+        """One update of weights, their average and the optimizer, on freshly drawn squares."""
         pictures = Photos(*photos)
         draw = jax.vmap(lambda k: square(k, pictures, self.chances, self.side))
         images, faces = draw(jax.random.split(key, batch))
