@@ -8,9 +8,9 @@
 
 The recipe is the YAML file's: network, anchors, mining, losses, learning rate, moving average.
 Photos lie on the device; each square is four quarters, of one photo or of four, each scaled so that
-one of its faces gets a side drawn log-uniformly (PyramidBox, arXiv:1803.07737, 3.3). With a teacher,
-the network also learns what that finds. Files of weights are arrays by the paths of the variables;
-`OUT_<i>.npz` holds the averaged ones. Ends with one JSON line.
+one of its faces gets a side drawn log-uniformly (PyramidBox, arXiv:1803.07737, 3.3). With a
+teacher, the network also learns what that finds. Files of weights are arrays by the paths of the
+variables; `OUT_<i>.npz` holds the averaged ones. Ends with one JSON line.
 """
 
 import argparse
