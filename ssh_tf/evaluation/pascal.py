@@ -36,7 +36,7 @@ _ANNOTATIONS = "annotations in face-eval's form, a .mat or .csv file"
 
 
 @dataclass(frozen=True, slots=True)
-class Faces:
+class AnnotatedFaces:
     """One image's annotated faces.
 
     Attributes:
@@ -49,7 +49,7 @@ class Faces:
 
 
 @dataclass(frozen=True, slots=True)
-class Detections:
+class ResultTable:
     """A detector's boxes on all images.
 
     Attributes:
@@ -84,7 +84,7 @@ def image_key(name: str) -> str:
     return PureWindowsPath(name).name.split(".")[0]
 
 
-def load_annotations(path: Path) -> dict[str, Faces]:
+def load_annotations(path: Path) -> dict[str, AnnotatedFaces]:
     """Reads the annotations of Pascal Faces or AFW.
 
     Args:
@@ -107,7 +107,7 @@ def load_annotations(path: Path) -> dict[str, Faces]:
         raise UserError(f"{path}: expected {_ANNOTATIONS}, received {error!r}.") from error
 
 
-def read_detections(path: Path) -> Detections:
+def read_detections(path: Path) -> ResultTable:
     """Reads detections.
 
     Args:
@@ -129,19 +129,22 @@ def read_detections(path: Path) -> Detections:
         images.append(image_key(name))
         rows.append(parse_row(path, number, rest, ("score", *_CORNERS)))
     table = np.array(rows).reshape(-1, 5)
-    return Detections(images, table[:, 0], table[:, 1:])
+    return ResultTable(images, table[:, 0], table[:, 1:])
 
 
-def from_tables(tables: Mapping[str, np.ndarray]) -> Detections:
+def from_tables(tables: Mapping[str, np.ndarray]) -> ResultTable:
     """Joins tables per image, `[D, 5]` with `x, y, w, h` in px and score."""
     joined = np.concatenate([np.zeros((0, 5)), *tables.values()])
     images = [image_key(name) for name, t in tables.items() for _ in t]
     corners = np.concatenate([joined[:, :2], joined[:, :2] + joined[:, 2:4]], axis=1)
-    return Detections(images, joined[:, 4], corners)
+    return ResultTable(images, joined[:, 4], corners)
 
 
 def evaluate(
-    detections: Detections, annotations: Mapping[str, Faces], *, rounds: int = PUBLISHED_ROUNDS
+    detections: ResultTable,
+    annotations: Mapping[str, AnnotatedFaces],
+    *,
+    rounds: int = PUBLISHED_ROUNDS,
 ) -> PascalResult:
     """Scores detections.
 
@@ -209,30 +212,30 @@ def _csv_rows(path: Path) -> dict[str, list[list[float]]]:
     return rows
 
 
-def _faces(rows: np.ndarray) -> Faces:
+def _faces(rows: np.ndarray) -> AnnotatedFaces:
     """Splits `[F, 5]` rows `x1, y1, x2, y2, flag`."""
     rows = rows.reshape(-1, 5)
     sides = rows[:, 2:4] - rows[:, :2]
-    return Faces(rows[:, :4], (rows[:, 4] == 1) | (sides < _MINIMUM_SIDE).any(axis=1))
+    return AnnotatedFaces(rows[:, :4], (rows[:, 4] == 1) | (sides < _MINIMUM_SIDE).any(axis=1))
 
 
-def _take(detections: Detections, rows: np.ndarray) -> Detections:
+def _take(detections: ResultTable, rows: np.ndarray) -> ResultTable:
     images = [detections.images[row] for row in rows]
-    return Detections(images, detections.scores[rows], detections.boxes[rows])
+    return ResultTable(images, detections.scores[rows], detections.boxes[rows])
 
 
-def _large_enough(detections: Detections) -> Detections:
+def _large_enough(detections: ResultTable) -> ResultTable:
     sides = detections.boxes[:, 2:] - detections.boxes[:, :2]
     # Either side suffices.
     return _take(detections, np.flatnonzero((sides > _MINIMUM_DETECTION_SIDE).any(axis=1)))
 
 
-def _by_score(detections: Detections) -> Detections:
+def _by_score(detections: ResultTable) -> ResultTable:
     return _take(detections, np.argsort(-detections.scores, kind="stable"))
 
 
 def _match(
-    images: list[str], boxes: np.ndarray, annotations: Mapping[str, Faces]
+    images: list[str], boxes: np.ndarray, annotations: Mapping[str, AnnotatedFaces]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels detections that are sorted by score.
 
@@ -252,7 +255,7 @@ def _match(
     return labels, matched
 
 
-def _match_image(boxes: np.ndarray, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
+def _match_image(boxes: np.ndarray, faces: AnnotatedFaces) -> tuple[np.ndarray, np.ndarray]:
     labels = np.full(len(boxes), FALSE_POSITIVE)
     matched = np.zeros((len(boxes), 4))
     if len(faces.boxes):

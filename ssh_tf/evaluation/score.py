@@ -146,7 +146,7 @@ def score_pascal(
     return curves
 
 
-def score_others(folder: Path, faces: Mapping[str, pascal.Faces]) -> dict[str, Curve]:
+def score_others(folder: Path, faces: Mapping[str, pascal.AnnotatedFaces]) -> dict[str, Curve]:
     """Scores each `<method>.txt` in face-eval's format; returns method to curve.
 
     Raises:
