@@ -40,7 +40,7 @@ def test_light_has_the_architecture_of_its_recipe():
 
 
 def test_name_loads_with_the_settings_it_was_measured_with(light: Detector):
-    assert (light.config.shorter_px, light.config.longer_px) == (640, 1024)
+    assert (light.config.shorter_px, light.config.longer_px) == (480, 768)
     assert light.config.exact_decode
     assert ssh_tf.load("light", shorter_px=320).config.shorter_px == 320
 
