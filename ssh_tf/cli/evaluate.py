@@ -25,7 +25,8 @@ def add_commands(command: Command) -> None:
     add(
         "--data_root",
         required=True,
-        help="WIDER: folder in its layout; FDDB: originalPics; Pascal Faces, AFW: the images",
+        help="WIDER: folder in its layout, or of the images of your own annotations; FDDB: "
+        "originalPics; Pascal Faces, AFW: the images",
     )
     add("--split", default="val", help="of WIDER (default: %(default)s)")
     _add_ground_truth(add, required=False)
@@ -38,7 +39,7 @@ def add_commands(command: Command) -> None:
     add(
         "--images",
         help="FDDB: folder of the images, or a text file of their sizes; WIDER: folder of the "
-        "images, for a sheet of the worst ones",
+        "images, for a sheet of the worst ones and for YOLO's boxes",
     )
     add("--out", required=True)
 
@@ -48,8 +49,16 @@ def _add_ground_truth(add: Flags, *, required: bool) -> None:
         "--ground_truth",
         type=Path,
         required=required,
-        help="WIDER: folder of .mat files, or a bbx_gt.txt (evaluate: by default all annotated "
-        "faces); FDDB: folder of the fold lists; Pascal Faces and AFW: face-eval's .mat",
+        help="WIDER: folder of .mat files, or annotations as bbx_gt.txt, CSV, COCO (.json), Pascal "
+        "VOC or YOLO (evaluate: by default those of WIDER's layout); FDDB: folder of the fold "
+        "lists; Pascal Faces and AFW: face-eval's .mat",
+    )
+    add(
+        "--boxes_on",
+        choices=["upright", "stored"],
+        default="upright",
+        help="which way CSV, COCO, VOC and YOLO boxes were drawn, where an image has an EXIF "
+        "orientation (default: %(default)s)",
     )
     add(
         "--published",
@@ -78,15 +87,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     detector = load_detector(arguments, preset=None if dataset == "wider" else dataset)
     root, options = arguments.data_root, _options(arguments)
     if dataset == "wider":
-        found = run.evaluate_wider(
-            detector,
-            root,
-            arguments.split,
-            out,
-            ground_truth=truth,
-            options=options,
-            progress=progress,
-        )
+        data = run.open_annotated(root, arguments.split, truth, boxes_on=arguments.boxes_on)
+        found = run.evaluate_wider(detector, data, out, options=options, progress=progress)
         _print_ap(found, out)
     elif dataset == "fddb":
         rocs = run.evaluate_fddb(detector, root, truth, out, options=options, progress=progress)
@@ -110,9 +112,9 @@ def _score(arguments: argparse.Namespace) -> None:
         _print_roc(score.score_fddb(detections, truth, arguments.images, out, options=options), out)
     elif dataset == "wider":
         images = _images(arguments.images)
-        found = score.score_wider(
-            detections, read_truth(truth), out, images=images, options=options
-        )
+        folder = None if arguments.images is None else Path(arguments.images)
+        faces = read_truth(truth, folder, boxes_on=arguments.boxes_on)
+        found = score.score_wider(detections, faces, out, images=images, options=options)
         _print_ap(found, out)
     else:
         _print_ap(score.score_pascal(dataset, detections, truth, out, options=options), out)
