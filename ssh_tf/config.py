@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -25,6 +25,11 @@ from pydantic import (
 
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file
+
+Precision = Literal["float32", "bfloat16", "float16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+Redaction = Literal["blur", "pixelate", "fill"]
+REDACTIONS: tuple[Redaction, ...] = get_args(Redaction)
 
 
 class Settings(BaseModel):
@@ -121,7 +126,8 @@ class DataConfig(Settings):
     flip: bool = True
     """Mirror half of the images (the official code doubles the list with mirrored copies)."""
     drop_empty: bool = True
-    """Leave out images without a face (`lib/datasets/wider.py`: they have no roidb entry)."""
+    """Leave out images without an annotated face (`lib/datasets/wider.py`: they have no roidb
+    entry). Those whose boxes all have no area stay, as negatives (`SSH/train.py: is_valid`)."""
     shorter_choices_px: tuple[PositiveInt, ...] = ()
     """Instead of `shorter_px`: one of these is drawn for each image (`minibatch.py`, for several
     SCALES). Official: one scale."""
@@ -216,7 +222,7 @@ class TrainConfig(Settings):
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Moving average of the weights, which is then what is evaluated and saved: its decay per
     update; (1 + n) / (10 + n) in the first n updates, where that is less. Official: none."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Precision = "float32"
     """Arithmetic of the convolutions; weights, losses and boxes stay float32. `float16` scales the
     loss dynamically. Official: float32."""
     jit_compile: bool = False
@@ -260,6 +266,8 @@ class DetectConfig(Settings):
     1600), whose scale is that of `pyramid_base_px` x entry / its shorter side."""
     pyramid_base_px: tuple[PositiveInt, PositiveInt] = (800, 1200)
     """Shorter and longer side of the pyramid's base (`wider_pyramid.yml` PYRAMID_BASE_SIZE)."""
+    precision: Precision = "float32"
+    """Arithmetic of the network; scores, boxes and NMS are float32. Official: float32."""
     top_k: int = Field(default=1000, gt=0)
     """Best boxes each module passes to the joint NMS (N_DETS_PER_MODULE)."""
     exact_decode: bool = False

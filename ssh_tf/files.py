@@ -158,6 +158,16 @@ def output_file(path: Path) -> Path:
     return output_folder(path.parent) / path.name
 
 
+def cache_folder() -> Path:
+    """Returns the folder for what can be made or fetched again; nobody needs to keep it.
+
+    `SSH_TF_CACHE` names it, else it is `ssh_tf` in the user's cache folder.
+    """
+    if named := os.environ.get("SSH_TF_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssh_tf"
+
+
 def existing_folder(path: str | Path, what: str) -> Path:
     """Returns `path` as a `Path`.
 

@@ -7,6 +7,10 @@ IMAGE_FILENAME = "image/filename"
 IMAGE_SOURCE_ID = "image/source_id"
 IMAGE_HEIGHT = "image/height"
 IMAGE_WIDTH = "image/width"
+# Not of that API: EXIF's orientation, where the image is to be turned, and the annotated boxes,
+# those without an area included.
+IMAGE_ORIENTATION = "image/orientation"
+ANNOTATED_FACES = "image/annotated_faces"
 BOX_XMIN = "image/object/bbox/xmin"
 BOX_YMIN = "image/object/bbox/ymin"
 BOX_XMAX = "image/object/bbox/xmax"

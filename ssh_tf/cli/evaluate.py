@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssh_tf.cli.flags import Command, Flags, add_model, fraction, load_detector
-from ssh_tf.cli.terminal import import_tensorflow, progress
+from ssh_tf.cli.terminal import import_tensorflow, progress, say
 from ssh_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -145,11 +145,11 @@ def _images(folder: str | None) -> dict[str, Path] | None:
 def _print_roc(curves: "Mapping[str, RocCurve]", out: str) -> None:
     for name, curve in curves.items():
         rate = curve.true_positive_rate.max()
-        print(f"{name:10} true positive rate {rate:.4f} at the end of the curve")
-    print(f"Report and curves in {out}")
+        say(f"{name:10} true positive rate {rate:.4f} at the end of the curve")
+    say(f"Report and curves in {out}")
 
 
 def _print_ap(curves: "Mapping[str, Curve]", out: str) -> None:
     for setting, curve in curves.items():
-        print(f"{setting:8} AP {curve.ap:.4f}")
-    print(f"Report and curves in {out}")
+        say(f"{setting:8} AP {curve.ap:.4f}")
+    say(f"Report and curves in {out}")

@@ -2,15 +2,12 @@
 
 import argparse
 import importlib.util
-import math
 import re
 import signal
 import threading
-from collections.abc import Callable
-from typing import Any
 
-from ssh_tf.cli.flags import Command
-from ssh_tf.cli.terminal import import_tensorflow
+from ssh_tf.cli.flags import Command, number, port, whole
+from ssh_tf.cli.terminal import import_tensorflow, say
 from ssh_tf.errors import UserError
 from ssh_tf.server.limits import RANGES, Limits
 
@@ -25,18 +22,17 @@ def add_commands(command: Command) -> None:
     add("--model_dir", default="export/models/ssh", help="folder of versions")
     add("--name", default="ssh", help="the model's name in requests (default: %(default)s)")
     add("--host", default="127.0.0.1", help="interface to listen on (default: %(default)s)")
-    port = _number("port", 0, 65535)
     add("--rest_port", type=port, default=8501, help="0 takes a free one (default: %(default)s)")
     add("--grpc_port", type=port, default=8500, help="0 takes a free one (default: %(default)s)")
-    add("--workers", type=_limit("workers"), help="requests computed at a time (default: CPUs)")
-    add("--queue", type=_limit("queue"), help="requests that wait for a worker (default: 64)")
-    seconds = _limit("request_seconds", float)
+    workers, queue = (whole(*map(int, RANGES[name])) for name in ("workers", "queue"))
+    add("--workers", type=workers, help="requests computed at a time (default: CPUs)")
+    add("--queue", type=queue, help="requests that wait for a worker (default: 64)")
+    seconds = number(*RANGES["request_seconds"])
     add("--request_seconds", type=seconds, help="time for an answer (default: 60)")
-    seconds = _limit("receive_seconds", float)
+    seconds = number(*RANGES["receive_seconds"])
     add("--receive_seconds", type=seconds, help="time to send a request (default: 20)")
     least, most = (limit / _MIB for limit in RANGES["max_body_bytes"])
-    mebibytes = _number("number", least, most, float)
-    add("--max_body_mib", type=mebibytes, help="largest request (default: 44)")
+    add("--max_body_mib", type=number(least, most), help="largest request (default: 44)")
 
 
 def _serve(arguments: argparse.Namespace) -> None:
@@ -63,15 +59,15 @@ def _serve(arguments: argparse.Namespace) -> None:
         signal.signal(number, signal.SIG_DFL)  # The second time ends it at once.
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask_to_stop)
+    for which in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(which, ask_to_stop)
     with server:
         url = f"http://{address(arguments.host, server.rest_port)}"
-        print(f"The page to try it: {url}/", flush=True)
-        print(f"REST {url}/v1/models/{arguments.name}:predict", flush=True)
-        print(f"gRPC {address(arguments.host, server.grpc_port)}", flush=True)
+        say(f"The page to try it: {url}/")
+        say(f"REST {url}/v1/models/{arguments.name}:predict")
+        say(f"gRPC {address(arguments.host, server.grpc_port)}")
         stop.wait()
-        print("Stopping: what runs is finished first; once more stops at once", flush=True)
+        say("Stopping: what runs is finished first; once more stops at once")
 
 
 def _limits(arguments: argparse.Namespace) -> Limits:
@@ -81,23 +77,3 @@ def _limits(arguments: argparse.Namespace) -> Limits:
     if arguments.max_body_mib is not None:
         given["max_body_bytes"] = round(arguments.max_body_mib * _MIB)
     return Limits(**{name: value for name, value in given.items() if value is not None})
-
-
-def _limit(name: str, kind: type = int) -> Callable[[str], Any]:
-    return _number("number", *RANGES[name], kind)
-
-
-def _number(what: str, least: float, most: float, kind: type = int) -> Callable[[str], Any]:
-    """Returns what parses a number in a range; argparse turns its error into wrong usage."""
-
-    def parse(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not least <= value <= most:  # NaN is in no range.
-            expected = f"a {what} from {least:g} to {most:g}"
-            raise argparse.ArgumentTypeError(f"expected {expected}, received {text!r}")
-        return value
-
-    return parse

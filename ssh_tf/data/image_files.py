@@ -1,8 +1,10 @@
 """Image files by name, in a folder or inside an archive. Must not import TensorFlow."""
 
 import os
+import unicodedata
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +29,9 @@ class Images(Protocol):
     def describe(self, name: str) -> str:
         """Returns what the file is called in errors."""
 
+    def similar(self, name: str) -> str | None:
+        """Returns an image whose name differs in letters' case or in their encoding alone."""
+
 
 @dataclass(frozen=True)
 class FolderImages:
@@ -43,12 +48,9 @@ class FolderImages:
         """Returns the file.
 
         Raises:
-            UserError: If it can't be read.
+            UserError: If it can't be read, or is larger than any photo.
         """
-        try:
-            return (self.folder / name).read_bytes()
-        except OSError as error:
-            raise UserError(f"{self.folder / name} can't be read ({error.strerror}).") from error
+        return read_file(self.folder / name, _LARGEST_BYTES)
 
     def read_head(self, name: str) -> bytes:
         """Returns as much of the file as holds the headers of a photo, or all of it."""
@@ -62,6 +64,12 @@ class FolderImages:
     def describe(self, name: str) -> str:
         """Returns the file's path."""
         return str(self.folder / name)
+
+    def similar(self, name: str) -> str | None:
+        """Returns an image whose name differs in letters' case or in their encoding alone."""
+        parent = (self.folder / name).parent
+        beside = sorted(path.name for path in parent.iterdir()) if parent.is_dir() else []
+        return _similar(Path(name).name, beside)
 
 
 class ZipImages:
@@ -92,6 +100,31 @@ class ZipImages:
     def describe(self, name: str) -> str:
         """Returns the archive's path with the name inside."""
         return f"{self._path}/{self._prefix}{name}"
+
+    def similar(self, name: str) -> str | None:
+        """Returns an image whose name differs in letters' case or in their encoding alone."""
+        return _similar(self._prefix + name, self._archive.namelist())
+
+
+def _similar(name: str, others: Iterable[str]) -> str | None:
+    def plain(text: str) -> str:
+        return unicodedata.normalize("NFC", text).casefold()
+
+    return next((other for other in others if plain(other) == plain(name) and other != name), None)
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """Returns a file of at most `most` bytes.
+
+    Raises:
+        UserError: If it is larger or can't be read.
+    """
+    try:
+        if path.stat().st_size > most:
+            raise UserError(f"{path} is larger than {most:,} bytes, as no such file should be.")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}).") from error
 
 
 def list_files(folder: Path) -> list[str]:

@@ -1,7 +1,8 @@
 """Pictures and numbers of a folder of records: what `ssh-tf inspect` shows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,11 +12,11 @@ from matplotlib.figure import Figure
 
 from ssh_tf.config import M1, M2, M3
 from ssh_tf.data.annotations import ATTRIBUTES
-from ssh_tf.data.records import parse_example, read_manifest
+from ssh_tf.data.manifest import read_manifest
+from ssh_tf.data.records import decode_upright, parse_example
 from ssh_tf.data.statistics import Contents, best_anchor_iou, read_contents
 from ssh_tf.files import atomic_path, output_folder
 from ssh_tf.imaging.draw import draw_boxes, save_picture
-from ssh_tf.imaging.files import decode
 from ssh_tf.progress import Progress, silent
 
 _MODULES = (M1, M2, M3)
@@ -53,14 +54,16 @@ def inspect_records(folder: str | Path, out: Path, *, progress: Progress = silen
     _save(out / "sizes.png", lambda axes: _draw_sizes(axes, contents))
     _save(out / "anchors.png", lambda axes: _draw_coverage(axes, coverage))
     save_picture(out / "images.png", contact_sheet(folder))
-    return _report(contents, coverage, read_manifest(folder)["split"])
+    return _report(contents, coverage, read_manifest(folder))
 
 
-def _report(contents: Contents, coverage: dict[float, float], split: str) -> str:
+def _report(
+    contents: Contents, coverage: Mapping[float, float], manifest: Mapping[str, Any]
+) -> str:
     per_image, faces = contents.faces_per_image, contents.faces
     lines = [
-        f"{len(contents.names):,} images of split {split}, {len(faces):,} faces; all shards are as "
-        "the manifest says",
+        f"{len(contents.names):,} images of split {manifest.get('split')}, {len(faces):,} faces; "
+        "all shards are as the manifest says",
         _distribution("faces per image", per_image),
         _distribution("image width, px", contents.sizes[:, 1]),
         _distribution("image height, px", contents.sizes[:, 0]),
@@ -68,6 +71,8 @@ def _report(contents: Contents, coverage: dict[float, float], split: str) -> str
         _distribution("face height, px", faces[:, 3] - faces[:, 1]),
     ]
     for name, values in zip(ATTRIBUTES, contents.attributes.T, strict=True):
+        if name not in manifest.get("attributes", ATTRIBUTES):
+            continue  # Zeros that nobody annotated.
         kinds, counts = np.unique(values, return_counts=True)
         shares = (f"{k}: {100 * n / len(values):.1f} %" for k, n in zip(kinds, counts, strict=True))
         lines.append(f"{name:18} {', '.join(shares)}")
@@ -140,7 +145,7 @@ def contact_sheet(folder: str | Path) -> np.ndarray:
 
 
 def _tile(sample: dict[str, tf.Tensor]) -> np.ndarray:
-    image, faces = decode(sample["encoded"]).numpy(), sample["faces"].numpy()
+    image, faces = decode_upright(sample).numpy(), sample["faces"].numpy()
     height, width = _TILE[0] - 8, _TILE[1] - 8
     scale = min(height / image.shape[0], width / image.shape[1])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))

@@ -24,6 +24,7 @@ from ssh_tf.export.warmup import write_warmup
 from ssh_tf.files import output_folder
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import detection_function
+from ssh_tf.model.precision import in_precision
 from ssh_tf.model.ssh import SSH
 from ssh_tf.version import __version__
 
@@ -61,7 +62,7 @@ def export_savedmodel(
     version = _version_folder(folder, options.version)
     temporary = folder / f".{version.name}.{os.getpid()}.tmp"
     config = config.model_copy(update={"max_detections": options.max_detections})
-    module, forward = _served(network, half=options.float16)
+    module, forward = _served(in_precision(network, config.precision), half=options.float16)
     detect = detection_function(network, config, forward=forward)
     try:
         tf.saved_model.save(module, str(temporary), _signatures(detect, forward, options))

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf import signature
-from ssh_tf.imaging.files import decode
+from ssh_tf.imaging.decoder import decode
 
 
 def write_warmup(folder: Path, image: np.ndarray) -> bool:

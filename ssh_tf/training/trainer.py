@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf.config import Config, load, to_yaml
+from ssh_tf.data.manifest import read_manifest
 from ssh_tf.data.pipeline import training_dataset
-from ssh_tf.data.records import read_manifest
 from ssh_tf.environment import require_tensorflow
 from ssh_tf.errors import InterruptedRunError, UserError
 from ssh_tf.files import folder_lock, output_folder, write_text

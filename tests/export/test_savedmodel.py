@@ -19,7 +19,7 @@ from ssh_tf import signature
 from ssh_tf.config import ExportConfig
 from ssh_tf.errors import UserError
 from ssh_tf.export.savedmodel import export_savedmodel
-from ssh_tf.imaging.files import decode
+from ssh_tf.imaging.decoder import decode
 from ssh_tf.inference.detector import Detector
 from ssh_tf.model.weights import build_network
 from tests.small import encode, picture, small_config, small_network

@@ -59,12 +59,6 @@ def test_no_result_depends_on_images_seen_before(detector: Detector):
         assert_equal(fresh.detect(image), found)
 
 
-def test_a_new_size_does_not_compile_anew(detector: Detector):
-    for size in ((40, 41), (42, 43), (1, 5)):
-        detector.detect(picture(*size))
-    assert detector._detect.experimental_get_tracing_count() == 1
-
-
 def test_a_run_is_loaded_with_its_own_settings(run: Path):
     loaded = Detector.load(run)
     config = small_config(detect={"nms_iou": 0.4, "score_threshold": 0.6}).detect
@@ -101,13 +95,28 @@ def test_a_missing_model_is_named(tmp_path: Path):
         Detector.load(tmp_path / "absent.keras")
 
 
-def test_exhausted_memory_is_the_user_s_error(detector: Detector, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"),
+        MemoryError("Unable to allocate"),
+    ],
+    ids=["tensorflow", "numpy"],
+)
+def test_exhausted_memory_is_the_user_s_error(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
     def exhausted(_: np.ndarray) -> None:
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+        raise error
 
-    monkeypatch.setattr(detector, "_detect", exhausted)
+    monkeypatch.setattr(detector, "_forward", exhausted)
     with pytest.raises(UserError, match=r"An image of 96 x 64 px needs more memory .* Lower `sho"):
         detector.detect(picture(64, 96))
+
+
+def test_a_saved_model_has_no_other_runtime(exported: Path):
+    with pytest.raises(UserError, match=r"is a SavedModel, which TensorFlow runs, not openvino"):
+        Detector.load(exported, runtime="openvino")
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +136,9 @@ def test_a_saved_model_finds_what_its_network_finds(
     for image in (picture(), picture(200, 90, seed=2)):
         ours, theirs = detector.detect(image), loaded.detect(image)
         assert 0 < len(ours.scores) <= 300
+        # OpenCV scales here, TensorFlow's kernel there: see test_arrays.
         np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-3)
-        np.testing.assert_allclose(theirs.scores, ours.scores, atol=1e-6)
+        np.testing.assert_allclose(theirs.scores, ours.scores, atol=2e-5)
 
 
 def test_the_newest_version_is_taken(tmp_path: Path):

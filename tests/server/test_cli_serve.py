@@ -107,7 +107,7 @@ def test_numbers_out_of_range_are_wrong_usage(
         main(["serve", f"--{flag}={value}"])
     assert caught.value.code == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert re.search(rf"--{flag}: expected a (number|port) from .* received '{value}'", error)
+    assert re.search(rf"--{flag}: expected a (whole )?number from .* received '{value}'", error)
 
 
 @pytest.mark.parametrize(
