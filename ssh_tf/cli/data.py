@@ -139,6 +139,8 @@ def _source(arguments: argparse.Namespace) -> "Source":
     named = [kind for kind in formats if getattr(arguments, kind) is not None]
     if len(named) + (arguments.wider_root is not None) != 1:
         raise UserError("Name --wider_root, or else --csv, --coco, --voc or --yolo with --images.")
+    if not named and arguments.images is not None:
+        raise UserError("--wider_root has its own images. Remove --images.")
     if not named:
         return open_wider(arguments.wider_root, arguments.split)
     (kind,) = named
