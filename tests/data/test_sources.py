@@ -13,7 +13,7 @@ from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage
 from ssh_tf.data.readers.wider import read_annotations, split_layout
 from ssh_tf.data.sources import Source, missing, open_wider
 from ssh_tf.errors import UserError
-from tests.small import WIDER_BOXES, write_wider
+from tests.support.small import WIDER_BOXES, write_wider
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from ssh_tf.evaluation.truth import (
     read_truth,
     subset,
 )
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 Table = Sequence[Sequence[float]]
 
