@@ -44,7 +44,7 @@ _ANNOTATIONS = "annotations in face-eval's form, a .mat or .csv file"
 
 
 @dataclass(frozen=True, slots=True)
-class Faces:
+class AnnotatedFaces:
     """One image's annotated faces.
 
     Attributes:
@@ -57,7 +57,7 @@ class Faces:
 
 
 @dataclass(frozen=True, slots=True)
-class Detections:
+class ResultTable:
     """A detector's boxes on all images.
 
     Attributes:
@@ -92,7 +92,7 @@ def image_key(name: str) -> str:
     return PureWindowsPath(name).name.split(".")[0]
 
 
-def load_annotations(path: Path) -> dict[str, Faces]:
+def load_annotations(path: Path) -> dict[str, AnnotatedFaces]:
     """Reads the annotations of Pascal Faces or AFW.
 
     Args:
@@ -117,7 +117,7 @@ def load_annotations(path: Path) -> dict[str, Faces]:
         raise UserError(f"{path}: expected {_ANNOTATIONS}, received {error!r}.") from error
 
 
-def read_detections(path: Path) -> Detections:
+def read_detections(path: Path) -> ResultTable:
     """Reads detections.
 
     Args:
@@ -142,21 +142,21 @@ def read_detections(path: Path) -> Detections:
         rows.append(parse_row(path, number, rest, ("score", *_CORNERS)))
     table = np.array(rows).reshape(-1, 5)
     refuse_fractions([table[:, 1:]], path)
-    return Detections(images, table[:, 0], table[:, 1:])
+    return ResultTable(images, table[:, 0], table[:, 1:])
 
 
-def from_tables(tables: Mapping[str, np.ndarray]) -> Detections:
+def from_tables(tables: Mapping[str, np.ndarray]) -> ResultTable:
     """Joins tables per image, `[D, 5]` with `x, y, w, h` in px and score."""
     refuse_equal_keys(tables, image_key)
     joined = np.concatenate([np.zeros((0, 5)), *tables.values()])  # [D, 5]
     images = [image_key(name) for name, t in tables.items() for _ in t]
     corners = np.concatenate([joined[:, :2], joined[:, :2] + joined[:, 2:4]], axis=1)
-    return Detections(images, joined[:, 4], corners)
+    return ResultTable(images, joined[:, 4], corners)
 
 
 def evaluate(
-    detections: Detections,
-    annotations: Mapping[str, Faces],
+    detections: ResultTable,
+    annotations: Mapping[str, AnnotatedFaces],
     *,
     rounds: int = PUBLISHED_ROUNDS,
     minimum_iou: float = _IOU,
@@ -237,30 +237,33 @@ def _csv_rows(path: Path) -> dict[str, list[list[float]]]:
     return {image_key(name): boxes for name, boxes in rows.items()}
 
 
-def _faces(rows: np.ndarray) -> Faces:
+def _faces(rows: np.ndarray) -> AnnotatedFaces:
     """Splits `[F, 5]` rows `x1, y1, x2, y2, flag`."""
     rows = rows.reshape(-1, 5)
     sides = rows[:, 2:4] - rows[:, :2]
-    return Faces(rows[:, :4], (rows[:, 4] == 1) | (sides < _MINIMUM_SIDE).any(axis=1))
+    return AnnotatedFaces(rows[:, :4], (rows[:, 4] == 1) | (sides < _MINIMUM_SIDE).any(axis=1))
 
 
-def _take(detections: Detections, rows: np.ndarray) -> Detections:
+def _take(detections: ResultTable, rows: np.ndarray) -> ResultTable:
     images = [detections.images[row] for row in rows]
-    return Detections(images, detections.scores[rows], detections.boxes[rows])
+    return ResultTable(images, detections.scores[rows], detections.boxes[rows])
 
 
-def _large_enough(detections: Detections) -> Detections:
+def _large_enough(detections: ResultTable) -> ResultTable:
     sides = detections.boxes[:, 2:] - detections.boxes[:, :2]
     # Either side suffices.
     return _take(detections, np.flatnonzero((sides > _MINIMUM_DETECTION_SIDE).any(axis=1)))
 
 
-def _by_score(detections: Detections) -> Detections:
+def _by_score(detections: ResultTable) -> ResultTable:
     return _take(detections, np.argsort(-detections.scores, kind="stable"))
 
 
 def _match(
-    images: list[str], boxes: np.ndarray, annotations: Mapping[str, Faces], minimum_iou: float
+    images: list[str],
+    boxes: np.ndarray,
+    annotations: Mapping[str, AnnotatedFaces],
+    minimum_iou: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels detections that are sorted by score.
 
@@ -281,7 +284,7 @@ def _match(
 
 
 def _match_image(
-    boxes: np.ndarray, faces: Faces, minimum_iou: float
+    boxes: np.ndarray, faces: AnnotatedFaces, minimum_iou: float
 ) -> tuple[np.ndarray, np.ndarray]:
     labels = np.full(len(boxes), FALSE_POSITIVE)
     matched = np.zeros((len(boxes), 4))

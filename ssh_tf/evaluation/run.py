@@ -197,7 +197,7 @@ def evaluate_pascal(
         return score_pascal(dataset, folder / "detections", annotations, folder, options=options)
 
 
-def _pascal_files(root: Path, faces: Mapping[str, pascal.Faces]) -> dict[str, Path]:
+def _pascal_files(root: Path, faces: Mapping[str, pascal.AnnotatedFaces]) -> dict[str, Path]:
     """Finds each annotated image: key to file, which may be absent."""
     there = {name.as_posix(): path for path, name in find_images([root]).images}
     annotated = [name for name in there if pascal.image_key(name) in faces]

@@ -167,7 +167,7 @@ def fddb_others(options: Options) -> dict[str, dict[str, RocCurve]]:
 
 
 def pascal_others(
-    options: Options, dataset: str, faces: Mapping[str, pascal.Faces]
+    options: Options, dataset: str, faces: Mapping[str, pascal.AnnotatedFaces]
 ) -> dict[str, dict[str, Curve]]:
     """Scores each published `<method>.txt` in face-eval's format, as `wider_others` does."""
     if options.published is None:
@@ -180,7 +180,7 @@ def pascal_others(
     return _without_own(options, {dataset: curves})
 
 
-def _published_pascal(file: Path, faces: Mapping[str, pascal.Faces]) -> Curve:
+def _published_pascal(file: Path, faces: Mapping[str, pascal.AnnotatedFaces]) -> Curve:
     found = pascal.read_detections(file)
     return pascal.evaluate(found, faces, minimum_iou=pascal.iou_of(file.stem)).curve
 

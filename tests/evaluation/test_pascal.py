@@ -14,8 +14,8 @@ from ssh_tf.evaluation.pascal import (
     DROPPED,
     FALSE_POSITIVE,
     TRUE_POSITIVE,
-    Detections,
-    Faces,
+    AnnotatedFaces,
+    ResultTable,
     evaluate,
     from_tables,
     image_key,
@@ -35,14 +35,16 @@ ANNOTATIONS = {
 }
 
 
-def _truth(ignored: list[bool], boxes: list[list[float]] | None = None) -> dict[str, Faces]:
-    return {"a": Faces(np.array(boxes or [A, B]), np.array(ignored))}
+def _truth(
+    ignored: list[bool], boxes: list[list[float]] | None = None
+) -> dict[str, AnnotatedFaces]:
+    return {"a": AnnotatedFaces(np.array(boxes or [A, B]), np.array(ignored))}
 
 
-def _detections(*rows: Row) -> Detections:
+def _detections(*rows: Row) -> ResultTable:
     images = [image for image, _, _ in rows]
     scores = np.array([score for _, score, _ in rows])
-    return Detections(images, scores, np.array([box for _, _, box in rows]).reshape(-1, 4))
+    return ResultTable(images, scores, np.array([box for _, _, box in rows]).reshape(-1, 4))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_no_counted_face_has_no_average_precision() -> None:
 
 
 def test_image_without_faces_gives_false_positives() -> None:
-    truth = {**_truth([False, False]), "b": Faces(np.zeros((0, 4)), np.zeros(0, bool))}
+    truth = {**_truth([False, False]), "b": AnnotatedFaces(np.zeros((0, 4)), np.zeros(0, bool))}
     result = evaluate(_detections(("b", 0.9, A), ("a", 0.8, A)), truth, rounds=1)
     assert result.labels.tolist() == [FALSE_POSITIVE, TRUE_POSITIVE]
 
@@ -241,9 +243,9 @@ def test_known_detectors_score_as_officially(test_data: Path) -> None:
 
 
 def test_picasa_is_matched_from_a_tenth_on() -> None:
-    faces = {"a": Faces(np.array([[0.0, 0, 39, 39]]), np.array([False]))}
+    faces = {"a": AnnotatedFaces(np.array([[0.0, 0, 39, 39]]), np.array([False]))}
     # 1,600 of 6,400 px: a quarter.
-    found = Detections(["a"], np.array([0.5]), np.array([[0.0, 0, 79, 79]]))
+    found = ResultTable(["a"], np.array([0.5]), np.array([[0.0, 0, 79, 79]]))
     for method, label in (("Picasa", TRUE_POSITIVE), ("DPM", FALSE_POSITIVE)):
         result = evaluate(found, faces, rounds=1, minimum_iou=iou_of(method))
         assert result.labels.tolist() == [label]
