@@ -23,6 +23,10 @@ MISTAKES = [
     ("records --csv W/file --out W/new", "--csv needs --images"),
     ("inspect W/empty", "W/empty has no manifest.json"),
     ("plot W/empty", "logs.csv has no rows yet"),
+    ("records --wider_root W --images W --out W/new", "--images can't be used with --wider_root"),
+    ("records --csv W/file --images W --class a --out W/new", "--class can't be used with --csv"),
+    ("records --coco W/file --out W/new", "--coco needs --images"),
+    ("records --yolo W/file --images W/wider --out W/new", "W/file is a file, not a folder"),
     ("records --wider_root W/absent --out W/new", "W/absent does not exist. Expected a folder"),
     ("records --wider_root W/empty --out W/new", "W/empty has no split 'train'"),
     ("records --wider_root W/wider --split val --out W/new", "Splits there: train."),
@@ -45,7 +49,10 @@ MISTAKES = [
     ("evaluate --model W/absent --data_root W/wider --out W/new", "W/absent does not exist"),
     ("evaluate --model stub --data_root W/absent --out W/new", "W/absent does not exist"),
     ("evaluate --model stub --data_root W/wider --out W/new", "no split 'val'"),
-    ("evaluate --model stub --data_root W/wider --out W/file", "Output folder W/file is not"),
+    (
+        "evaluate --model stub --data_root W/wider --split train --out W/file",
+        "Output folder W/file is not",
+    ),
     (
         "evaluate --model stub --data_root W/wider --split train --out W/new "
         "--ground_truth W/empty",
@@ -63,6 +70,18 @@ MISTAKES = [
     ),
     ("detect --model m --out o --pyramid --preset fddb W/images", "is --preset wider_pyramid, not"),
     ("evaluate --model m --dataset fddb --data_root d --out o", "fddb needs --ground_truth"),
+    (
+        "evaluate --model m --dataset afw --split val --data_root d --ground_truth g --out o",
+        "--split is of no use with --dataset afw",
+    ),
+    (
+        "score --dataset fddb --operating_score 0.7 --detections d --ground_truth g --out o",
+        "--operating_score is of no use with --dataset fddb",
+    ),
+    (
+        "score --dataset pascal --images i --detections d --ground_truth g --out o",
+        "--images is of no use with --dataset pascal",
+    ),
     ("detect --model W/absent --out W/new W/images", "W/absent does not exist"),
     ("detect --model W/file --out W/new W/images", "W/file is not a .keras file"),
     ("detect --model W/empty --out W/new W/images", "W/empty has neither model.keras nor"),
