@@ -48,7 +48,10 @@ MISTAKES = [
     ("evaluate --model W/absent --data_root W/wider --out W/new", "W/absent does not exist"),
     ("evaluate --model stub --data_root W/absent --out W/new", "W/absent does not exist"),
     ("evaluate --model stub --data_root W/wider --out W/new", "no split 'val'"),
-    ("evaluate --model stub --data_root W/wider --out W/file", "Output folder W/file is not"),
+    (
+        "evaluate --model stub --data_root W/wider --split train --out W/file",
+        "Output folder W/file is not",
+    ),
     (
         "evaluate --model stub --data_root W/wider --split train --out W/new "
         "--ground_truth W/empty",
@@ -66,6 +69,18 @@ MISTAKES = [
     ),
     ("detect --model m --out o --pyramid --preset fddb W/images", "is --preset wider_pyramid, not"),
     ("evaluate --model m --dataset fddb --data_root d --out o", "fddb needs --ground_truth"),
+    (
+        "evaluate --model m --dataset afw --split val --data_root d --ground_truth g --out o",
+        "--split is of no use with --dataset afw",
+    ),
+    (
+        "score --dataset fddb --operating_score 0.7 --detections d --ground_truth g --out o",
+        "--operating_score is of no use with --dataset fddb",
+    ),
+    (
+        "score --dataset pascal --images i --detections d --ground_truth g --out o",
+        "--images is of no use with --dataset pascal",
+    ),
     ("detect --model W/absent --out W/new W/images", "W/absent does not exist"),
     ("detect --model W/file --out W/new W/images", "W/file is not a .keras file"),
     ("detect --model W/empty --out W/new W/images", "W/empty has neither model.keras nor"),
