@@ -76,8 +76,6 @@ def _check_flags(arguments: argparse.Namespace) -> None:
         raise UserError("Name images, folders or videos, or else --camera with its number.")
     if arguments.model and arguments.server:
         raise UserError("--model and --server exclude each other. Remove one of them.")
-    if not arguments.model and not arguments.server:
-        raise UserError("Name a model with --model, or a server with --server.")
     if arguments.server and (given := given_settings(arguments)):
         raise UserError(f"--server has its own settings. Remove --{' and --'.join(given)}.")
 
