@@ -10,7 +10,7 @@ from ssh_tf.client.faces import ClientError
 from ssh_tf.client.remote import ServerDetector
 from ssh_tf.client.rest import RestClient
 from ssh_tf.errors import UnavailableError
-from tests.small import picture
+from tests.support.small import picture
 
 
 class Client(RestClient):
