@@ -16,7 +16,7 @@ MISTAKES = [
     ("demo --config W/absent.yaml --out W/new", "absent.yaml does not exist"),
     ("demo --config W/unknown.yaml --out W/new", "unknown key `train.stpes`. Known keys here: "),
     ("demo --config W/good.yaml --out W/file", "Output folder W/file is not writable"),
-    ("synth --images 0 --out W/new", "images must be at least 1. Received: 0."),
+    ("synth --images 1 --width 9 --out W/new", "width and height must be at least"),
     ("synth --images 1 --out W/file", "Output folder W/file is not writable"),
     ("synth --images 1 --out W/wider", "WIDER_train exists already"),
     ("records --out W/new", "Name --wider_root, or else --csv, --coco"),
@@ -35,7 +35,6 @@ MISTAKES = [
     ("records --wider_root W/wider_text --out W/new", "a.jpg is neither JPEG nor PNG"),
     ("records --wider_root W/wider --out W/file", "Output folder W/file is not writable"),
     ("records --wider_root W/wider --out W/records", "W/records already holds a data set"),
-    ("records --wider_root W/wider --out W/new --shards 0", "shards and workers must be"),
     ("train --config W/absent.yaml --workdir W/new", "absent.yaml does not exist"),
     ("train --config W/unknown.yaml --workdir W/new", "unknown key `train.stpes`. Known keys"),
     ("train --config W/good.yaml --set train.steps=ten --workdir W/new", "`train.steps`: Input"),
@@ -49,7 +48,10 @@ MISTAKES = [
     ("evaluate --model W/absent --data_root W/wider --out W/new", "W/absent does not exist"),
     ("evaluate --model stub --data_root W/absent --out W/new", "W/absent does not exist"),
     ("evaluate --model stub --data_root W/wider --out W/new", "no split 'val'"),
-    ("evaluate --model stub --data_root W/wider --out W/file", "Output folder W/file is not"),
+    (
+        "evaluate --model stub --data_root W/wider --split train --out W/file",
+        "Output folder W/file is not",
+    ),
     (
         "evaluate --model stub --data_root W/wider --split train --out W/new "
         "--ground_truth W/empty",
@@ -67,6 +69,18 @@ MISTAKES = [
     ),
     ("detect --model m --out o --pyramid --preset fddb W/images", "is --preset wider_pyramid, not"),
     ("evaluate --model m --dataset fddb --data_root d --out o", "fddb needs --ground_truth"),
+    (
+        "evaluate --model m --dataset afw --split val --data_root d --ground_truth g --out o",
+        "--split is of no use with --dataset afw",
+    ),
+    (
+        "score --dataset fddb --operating_score 0.7 --detections d --ground_truth g --out o",
+        "--operating_score is of no use with --dataset fddb",
+    ),
+    (
+        "score --dataset pascal --images i --detections d --ground_truth g --out o",
+        "--images is of no use with --dataset pascal",
+    ),
     ("detect --model W/absent --out W/new W/images", "W/absent does not exist"),
     ("detect --model W/file --out W/new W/images", "W/file is not a .keras file"),
     ("detect --model W/empty --out W/new W/images", "W/empty has neither model.keras nor"),

@@ -60,6 +60,7 @@ def generate(
             )
     entries = []
     tick = progress(f"draw {split}", images)
+    # Of two calls at once the second can't rename.
     with atomic_folder(split_folder) as temporary:
         for index in range(images):
             rng = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
@@ -79,7 +80,8 @@ def _check_settings(
         raise UserError(f"seed must be 0 or more. Received: {seed}.")
     if min(size) < SMALLEST_MEAN_SIDE_PX or max(size) > LARGEST_MEAN_SIDE_PX:
         raise UserError(
-            f"width and height must be from {SMALLEST_MEAN_SIDE_PX} to {LARGEST_MEAN_SIDE_PX} px. "
+            f"width and height must be at least {SMALLEST_MEAN_SIDE_PX} and at most "
+            f"{LARGEST_MEAN_SIDE_PX} px. "
             f"Received: {size[1]} x {size[0]}."
         )
     if not SMALLEST_FACE_PX <= smallest_px <= min(size) // 2:
@@ -88,7 +90,7 @@ def _check_settings(
             f"smaller side. Received: {smallest_px}."
         )
     if not re.fullmatch(r"[A-Za-z0-9_-]+", split):
-        raise UserError(f"A split is named by letters, digits, `-` and `_`. Received: {split!r}.")
+        raise UserError(f"split must be letters, digits, `-` and `_`. Received: {split!r}.")
 
 
 def _draw(
