@@ -278,7 +278,8 @@ class DetectConfig(Settings):
     nms_iou: float = Field(default=0.3, gt=0, le=1)
     """The joint NMS drops boxes that overlap a better one by more (TEST.NMS_THRESH)."""
     max_detections: int | None = Field(default=None, gt=0)
-    """Most boxes returned for an image; by default all, like the official code."""
+    """Most boxes returned for an image; by default all, like the official code. An export, whose
+    outputs have a fixed number of rows: `EXPORT_ROWS`."""
 
 
 # Most pixels of an image file that is read, whose header a stranger wrote: 15 bytes each in the
@@ -286,18 +287,22 @@ class DetectConfig(Settings):
 MAX_PIXELS = 64_000_000
 
 
-class ExportConfig(Settings):
-    """What an exported SavedModel keeps of its own; scale and thresholds are `DetectConfig`'s."""
+# Rows of an export's outputs where `DetectConfig.max_detections` names no number.
+EXPORT_ROWS = 750
 
-    max_detections: int = Field(default=750, gt=0)
-    """Rows of the outputs: the best faces of an image, filled up with zeros."""
-    max_bytes: int = Field(default=32 * 2**20, gt=0)
+
+class ExportConfig(Settings):
+    """What an exported SavedModel has of its own; scale and thresholds are `DetectConfig`'s."""
+
+    upright: bool = True
+    """Turn encoded images upright as their EXIF asks; boxes refer to the upright image."""
+    max_bytes: int = Field(default=32 * 2**20, gt=0, lt=2**31)
     """Encoded images of more bytes are refused before anything reads them."""
-    max_pixels: int = Field(default=MAX_PIXELS, gt=0)
+    max_pixels: int = Field(default=MAX_PIXELS, gt=0, lt=2**31)
     """Images whose header says more pixels are refused before they are decoded (3 bytes each)."""
     float16: bool = False
     """Store weights as float16, half the size; all arithmetic stays float32."""
-    version: int | None = Field(default=None, gt=0)
+    version: int | None = Field(default=None, gt=0, lt=10**18)
     """The version's number; by default one more than the newest."""
 
 

@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 _LOCK = ".lock"
 _WORKSPACE = ".tmp-"
 # A workspace is locked some milliseconds after it was made; one of this age without a lock is dead.
-_SETTLED_SECONDS = 60.0
+_SETTLED_SECONDS = 5.0
 # What writers choose formats by, as in `a.png` and `a.weights.h5`.
 _ENDING = re.compile(r"(\.[A-Za-z0-9]{1,12}){0,2}\Z")
 

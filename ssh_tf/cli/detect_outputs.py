@@ -4,13 +4,12 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ssh_tf.cli.flags import Flags, from_zero
+from ssh_tf.cli.flags import Flags, from_zero, number
 from ssh_tf.cli.terminal import complain, say
 from ssh_tf.config import REDACTIONS
 from ssh_tf.errors import UserError
@@ -51,27 +50,19 @@ class Inputs:
 
 def add_flags(add: Flags) -> None:
     """Declares the flags of outputs."""
+    add.group("pictures")
     add("--out", type=Path, help="folder of the pictures and videos; a second call continues")
     add("--redact", choices=REDACTIONS, help="hide the faces in them instead of marking them")
     add("--hold", type=from_zero, help="frames of a video that a lost face stays hidden (5)")
     add("--crops", type=Path, help="folder of the faces, each a picture of its own")
-    add("--margin", type=_factor, help="what a crop adds to each side of its box (0.2)")
+    add("--margin", type=number(0, 10), help="what a crop adds to each side of its box (0.2)")
     add("--show", action="store_true", help="open the pictures on the desktop")
+    add.group("boxes")
     add("--json", type=Path, help="file of all boxes, whatever their score; - is the terminal")
     add("--jsonl", type=Path, help="the same, one line per image or frame, written as it goes")
     add("--csv", type=Path, help="the same, one row per face")
     add("--coco", type=Path, help="the same as a COCO data set with scores")
     add("--wider", type=Path, help="folder of the images' boxes as WIDER's text")
-
-
-def _factor(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 10:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 10, received {text!r}")
-    return value
 
 
 def check_flags(arguments: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ssh_tf.errors import UserError
+from ssh_tf.imaging.folders import find_images
 from ssh_tf.imaging.header import stored_size
 
 # Larger than any photo; what claims more is not unpacked.
@@ -48,12 +49,9 @@ class FolderImages:
         """Returns the file.
 
         Raises:
-            UserError: If it can't be read.
+            UserError: If it can't be read, or is larger than any photo.
         """
-        try:
-            return (self.folder / name).read_bytes()
-        except OSError as error:
-            raise UserError(f"{self.folder / name} can't be read ({error.strerror}).") from error
+        return read_file(self.folder / name, _LARGEST_BYTES)
 
     def read_head(self, name: str) -> bytes:
         """Returns as much of the file as holds the headers of a photo, or all of it."""
@@ -114,6 +112,37 @@ def _similar(name: str, others: Iterable[str]) -> str | None:
         return unicodedata.normalize("NFC", text).casefold()
 
     return next((other for other in others if plain(other) == plain(name) and other != name), None)
+
+
+def images_by_stem(folder: Path) -> dict[str, str]:
+    """Returns path without suffix to path, of the images in a folder.
+
+    Raises:
+        UserError: If two of them differ in the suffix alone, or there is none.
+    """
+    found: dict[str, str] = {}
+    for _, path in find_images([folder]).images:
+        name, stem = path.as_posix(), path.with_suffix("").as_posix()
+        if found.setdefault(stem, name) != name:
+            raise UserError(
+                f"{folder} holds {found[stem]} and {name}: expected one image for each name, as "
+                "annotations belong to names without suffix. Rename one, with its annotations."
+            )
+    return found
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """Returns a file of at most `most` bytes.
+
+    Raises:
+        UserError: If it is larger or can't be read.
+    """
+    try:
+        if path.stat().st_size > most:
+            raise UserError(f"{path} is larger than {most:,} bytes, as no such file should be.")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}).") from error
 
 
 def list_files(folder: Path) -> list[str]:

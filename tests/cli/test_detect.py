@@ -15,7 +15,7 @@ from ssh_tf.cli.detect_outputs import Counts
 from ssh_tf.errors import UnavailableError
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.detector import Detector
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 BOX = [10.0, 12.0, 30.0, 36.0]
 
@@ -91,7 +91,7 @@ def test_all_outputs_of_one_call(capsys: pytest.CaptureFixture[str]):
     assert detect(f"--model m photos --out o {flags}") == 0
     printed = capsys.readouterr().out
     assert printed == "3 faces in 3 images, pictures in o, crops in c\n"
-    assert listed("o") == ["a.jpg", "b.png", "detections.jsonl", "sub/c.jpg"]
+    assert listed("o") == ["a.jpg", "b.png", "sub/c.jpg"]
     assert listed("c") == ["a_1.jpg", "b_1.png", "sub/c_1.jpg"]
     assert listed("w") == ["a.txt", "b.txt", "sub/c.txt"]
     assert Path("w/a.txt").read_text().splitlines()[:3] == ["a.jpg", "2", "10 12 20 24 0.9 "]
@@ -192,7 +192,7 @@ def test_bad_files_of_20_kinds_cost_themselves_alone_and_a_second_call_continues
         assert failed == set(BAD)
         assert sum("Failed: " in message for message in caplog.messages) == 20
         assert stub.seen == call
-        assert listed("o") == ["a.jpg", "b.png", "detections.jsonl", "sub/c.jpg"]
+        assert listed("o") == ["a.jpg", "b.png", "sub/c.jpg"]
 
 
 def test_another_threshold_or_model_is_another_work(stub: Stub, photos: Path):
@@ -218,7 +218,7 @@ def test_what_was_found_before_the_end_is_kept(
     stub.error = error
     code = detect(f"--model m photos --out o {flag}")
     assert code == (130 if isinstance(error, KeyboardInterrupt) else 1)
-    assert listed("o") == ["a.jpg", "detections.jsonl"]
+    assert listed("o") == ["a.jpg"]
     text = Path(flag.split()[1]).read_text()
     assert "photos/a.jpg" in text
     assert "photos/b.png" not in text
@@ -235,7 +235,7 @@ def test_a_broken_video_among_good_items_is_named(
     Path("broken.mp4").write_bytes(video.read_bytes()[:300])
     assert detect("--model m photos/a.jpg broken.mp4 v.mp4 --out o --json j.json") == 1
     assert "1 of 3 images and videos failed" in capsys.readouterr().err
-    assert listed("o") == ["a.jpg", "detections.jsonl", "v.mp4"]
+    assert listed("o") == ["a.jpg", "v.mp4"]
     assert [entry.get("video") for entry in entries("j.json")] == [
         None,
         "broken.mp4",

@@ -13,7 +13,7 @@ from ssh_tf.evaluation.breakdown import Breakdown, HeightRange, ImageResult, Poi
 from ssh_tf.evaluation.curves import Curve, RocCurve
 from ssh_tf.evaluation.report import write_report, write_roc_report
 from ssh_tf.evaluation.summary import Summary
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 SUMMARY = Summary(dataset="wider", images=3226, detections=9, seconds=1.5)
 CURVE = Curve(0.5, np.array([np.nan, 1.0, 0.5]), np.array([0.0, 0.25, 0.5]))

@@ -27,7 +27,7 @@ from ssh_tf.evaluation.run import (
 from ssh_tf.evaluation.score import Options
 from ssh_tf.inference.results import Detections
 from tests.conftest import REPOSITORY
-from tests.small import HEIGHT, WIDER_BOXES, encode, picture, write_wider
+from tests.support.small import HEIGHT, WIDER_BOXES, encode, picture, write_wider
 
 
 class Oracle:

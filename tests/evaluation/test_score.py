@@ -12,7 +12,7 @@ from ssh_tf.evaluation.curves import load_roc
 from ssh_tf.evaluation.detections import write_wider as write_result
 from ssh_tf.evaluation.score import Options, score_fddb, score_pascal, score_wider
 from ssh_tf.evaluation.truth import read_truth
-from tests.small import WIDER_BOXES, write_wider
+from tests.support.small import WIDER_BOXES, write_wider
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from ssh_tf.errors import UserError
 from ssh_tf.evaluation.run import evaluate_wider
 from ssh_tf.evaluation.validation import validator
 from ssh_tf.inference.detector import Detector
-from tests.small import small_config, small_network
+from tests.support.small import small_config, small_network
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import pytest
 from ssh_tf.cli import main
 from ssh_tf.client.rest import RestClient
 from ssh_tf.server.app import LocalServer
-from tests.server import toy
-from tests.small import encode, picture
+from tests.support import toy
+from tests.support.small import encode, picture
 
 
 def test_serve_answers_and_stops_when_it_is_told_to(toy_models: Path):
@@ -62,21 +62,6 @@ def test_detect_without_a_server_there_is_one_line(
     assert detect(tmp_path, "--server", "http://127.0.0.1:1") == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("ssh-tf detect: No answer from http://127.0.0.1:1/v1/models/ssh")
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ([], "Name a model with --model, or else a server with --server."),
-        (["--server", "http://x", "--model", "y"], "Name a model with --model"),
-        (["--server", "http://x", "--top_k", "3", "--pyramid"], "--pyramid and --top_k away"),
-    ],
-)
-def test_flags_that_contradict_each_other_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
-):
-    assert detect(tmp_path, *flags) == 1
-    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

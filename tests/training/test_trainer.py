@@ -22,7 +22,7 @@ from ssh_tf.training.state import State, build_state, freeze
 from ssh_tf.training.steps import make_steps
 from ssh_tf.training.strategy import micro_batches
 from ssh_tf.training.trainer import Validated, train
-from tests.small import mirrored
+from tests.support.small import mirrored
 
 SIDE = 96
 # One face in the first image, three in the second: replicas have unequal numbers of positives.

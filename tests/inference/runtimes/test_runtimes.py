@@ -16,7 +16,7 @@ from ssh_tf.inference.runtimes import RUNTIMES, choice, convert
 from ssh_tf.inference.runtimes.choice import fastest_runtime, load_runtime
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import build_network
-from tests.small import picture
+from tests.support.small import picture
 
 SETTINGS = DetectConfig(shorter_px=96, longer_px=160)
 
