@@ -1,14 +1,14 @@
 """Writes one ONNX file: pixels in, boxes out, scaling and NMS inside."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 
-from ssh_tf.config import DetectConfig, ExportConfig, ModuleConfig
+from ssh_tf.config import EXPORT_ROWS, DetectConfig
 from ssh_tf.errors import UserError
 from ssh_tf.export.onnx_graph import (
     BOXES,
@@ -29,9 +29,7 @@ from ssh_tf.version import __version__
 Outputs = Mapping[str, np.ndarray]
 
 
-def export_onnx(
-    network: SSH, config: DetectConfig, out: str | Path, options: ExportConfig | None = None
-) -> Path:
+def export_onnx(network: SSH, config: DetectConfig, out: str | Path) -> Path:
     """Writes a detector as an ONNX file and proves that it works.
 
     Its input is `image`, `[1, H, W, 3]` uint8 RGB of any size. Its outputs are `boxes`, `[R, 4]`
@@ -40,9 +38,8 @@ def export_onnx(
 
     Args:
         network: The detector's network.
-        config: Scale and thresholds; one scale and float32.
+        config: Scale and thresholds: one scale and float32. `max_detections` is R, by default 750.
         out: The file, `.onnx`.
-        options: Rows.
 
     Returns:
         `out` as a path.
@@ -51,23 +48,74 @@ def export_onnx(
         UserError: If `out` can't be written or has another suffix, for a pyramid or a reduced
             precision, or if the file does not find what the detector finds; it is deleted then.
     """
-    path = _checked(Path(out), ".onnx", config)
-    rows = (options or ExportConfig()).max_detections
-    config = config.model_copy(update={"max_detections": rows})
+    path = Path(out)
+    if path.suffix != ".onnx":
+        raise UserError(f"{path} must end in .onnx.")
+    output_file(path)
+    detector = exported_detector(network, config)
     with atomic_path(path) as temporary:
-        write_onnx(network, temporary)
-        model = _complete(onnx.load(temporary), network.config.modules, config)
-        onnx.checker.check_model(model)
-        onnx.save(model, temporary)
+        write_detector(detector, temporary)
         session = onnxruntime.InferenceSession(temporary, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
 
-        def run(image: np.ndarray) -> Outputs:
-            values = session.run(None, {IMAGE: image})
-            names = [output.name for output in session.get_outputs()]
-            return dict(zip(names, values, strict=True))
+        def run(images: np.ndarray) -> Outputs:
+            return dict(zip(names, session.run(names, {IMAGE: images}), strict=True))
 
-        check_outputs(run, Detector(network, config), path)
+        check_outputs(run, detector, path)
     return path
+
+
+def exported_detector(network: SSH, config: DetectConfig) -> Detector:
+    """Returns the detector that an export has to equal.
+
+    Raises:
+        UserError: If its settings can't be exported to ONNX's operators.
+    """
+    if config.pyramid_px:
+        raise UserError("ONNX and OpenVINO files have one scale. Export a pyramid as savedmodel.")
+    if config.precision != "float32":
+        raise UserError(
+            f"ONNX and OpenVINO files are exported in float32. Received: {config.precision}. The "
+            "program that runs them may compute in less."
+        )
+    rows = config.max_detections or EXPORT_ROWS
+    return Detector(network, config.model_copy(update={"max_detections": rows}))
+
+
+def write_detector(detector: Detector, path: Path) -> None:
+    """Writes an ONNX file with the scaling before the network, proposals and NMS behind it."""
+    modules, config = detector.network.config.modules, detector.config
+    write_onnx(detector.network, path)
+    network = onnx.load(path)
+    parts = [
+        scaling(config),
+        network.graph,
+        *(proposals(module, config) for module in modules),
+        suppression(modules, config),
+    ]
+    graph = onnx.helper.make_graph(
+        [node for part in parts for node in part.node],
+        "ssh",
+        parts[0].input,
+        parts[-1].output,
+        [tensor for part in parts for tensor in part.initializer],
+    )
+    model = onnx.helper.make_model(
+        graph,
+        ir_version=network.ir_version,
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        producer_name="ssh_tf",
+        producer_version=__version__,
+    )
+    onnx.helper.set_model_props(model, {"ssh_tf": about(detector)})
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def about(detector: Detector) -> str:
+    """Returns what an export says of itself: architecture, settings and weights, as JSON."""
+    settings = {"model": detector.network.config.model_dump(mode="json"), "channels": "RGB"}
+    return json.dumps(settings | {"detect": json.loads(detector.fingerprint())})
 
 
 def check_outputs(run: Callable[[np.ndarray], Outputs], detector: Detector, path: Path) -> None:
@@ -94,45 +142,3 @@ def check_outputs(run: Callable[[np.ndarray], Outputs], detector: Detector, path
             f"{path} would find {count} faces where the detector finds {len(expected)}, or others. "
             "Nothing was exported. Report this with the output of `ssh-tf --version`."
         )
-
-
-def _checked(path: Path, suffix: str, config: DetectConfig) -> Path:
-    if path.suffix != suffix:
-        raise UserError(f"{path} must end in {suffix}.")
-    if config.pyramid_px:
-        raise UserError(f"{suffix} files have one scale. Export a SavedModel for a pyramid.")
-    if config.precision != "float32":
-        raise UserError(
-            f"{suffix} files are exported in float32, not {config.precision}. What runs them can "
-            "be told to compute in less."
-        )
-    return output_file(path)
-
-
-def _complete(
-    model: onnx.ModelProto, modules: Sequence[ModuleConfig], config: DetectConfig
-) -> onnx.ModelProto:
-    """Returns the network with the scaling before it and proposals and NMS behind it."""
-    parts = [
-        scaling(config),
-        model.graph,
-        *(proposals(module, config) for module in modules),
-        suppression(modules, config),
-    ]
-    graph = onnx.helper.make_graph(
-        [node for part in parts for node in part.node],
-        "ssh",
-        parts[0].input,
-        parts[-1].output,
-        [tensor for part in parts for tensor in part.initializer],
-    )
-    complete = onnx.helper.make_model(
-        graph,
-        ir_version=model.ir_version,
-        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
-        producer_name="ssh_tf",
-        producer_version=__version__,
-    )
-    about = {"detect": config.model_dump(mode="json"), "channels": "RGB"}
-    onnx.helper.set_model_props(complete, {"ssh_tf": json.dumps(about)})
-    return complete
