@@ -18,7 +18,7 @@ from ssh_tf.data.builder import build_records
 from ssh_tf.data.readers.wider import find_split, read_annotations, split_layout
 from ssh_tf.data.sources import open_wider
 from ssh_tf.data.synthetic import generate
-from ssh_tf.evaluation.run import evaluate_wider
+from ssh_tf.evaluation.run import evaluate_wider, open_annotated
 from ssh_tf.export.savedmodel import export_savedmodel
 from ssh_tf.files import folder_lock, output_folder, write_text
 from ssh_tf.geometry.boxes import pairwise_iou
@@ -126,7 +126,8 @@ def _evaluate(
     """Scores the detector, draws what it finds, exports it and compares the two."""
     wider = folder / "wider"
     with stages.timed("evaluate"):
-        curves = evaluate_wider(detector, wider, "val", folder / "evaluation", progress=progress)
+        data = open_annotated(wider, "val")
+        curves = evaluate_wider(detector, data, folder / "evaluation", progress=progress)
     images = read_annotations(find_split(wider, "val").annotations)
     with stages.timed("pictures"):
         pictures, faces, found = _pictures(detector, wider, images, folder / "pictures")
