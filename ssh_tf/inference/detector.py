@@ -13,7 +13,7 @@ from ssh_tf.errors import UserError
 from ssh_tf.inference.arrays import find_faces
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.exported import ExportedDetector, find_saved_model
-from ssh_tf.inference.inputs import within_memory
+from ssh_tf.inference.memory import within_memory
 from ssh_tf.inference.runtimes.choice import load_runtime
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import load_network

@@ -241,7 +241,7 @@ def _load_run(folder: Path) -> SSH:
     checkpoint = tf.train.latest_checkpoint(str(folder / "checkpoints"))
     if checkpoint is None:
         raise UserError(
-            f"{folder} has neither model.keras nor checkpoints/. Expected the --workdir of "
+            f"{folder} has neither model.keras nor checkpoints/. Expected the folder of a run of "
             "`ssh-tf train`."
         )
     config = load(folder / "config.yaml")
