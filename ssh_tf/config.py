@@ -80,7 +80,8 @@ class ModelConfig(Settings):
     context: bool = True
     """Whether modules have the context branch (paper 3.3; ablation in 4.5)."""
     weights: str = "imagenet"
-    """What training starts from: `imagenet` (keras.applications), `random`, or a weights file."""
+    """What training starts from: `imagenet` (keras.applications), `random`, a name of `ssh-tf
+    models`, or a file: a detector's weights, or Keras' or PyTorch's of a trunk."""
 
     @field_validator("modules")
     @classmethod
@@ -412,16 +413,16 @@ def to_yaml(config: Config) -> str:
 def _apply_override(data: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise UserError(f"--set {override!r} must have the form a.b=c, like train.steps=100.")
+        raise UserError(f"Override {override!r} must have the form a.b=c, like train.steps=100.")
     *parents, leaf = key.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
-            raise UserError(f"--set {override!r}: `{parent}` is a value, not a group of settings.")
+            raise UserError(f"Override {override!r}: `{parent}` is a value and no group.")
     try:
         data[leaf] = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise UserError(f"--set {override!r}: {text!r} is not a YAML value.") from error
+        raise UserError(f"Override {override!r}: {text!r} is not a YAML value.") from error
 
 
 def _explain(error: ValidationError) -> str:

@@ -191,10 +191,13 @@ def test_the_last_of_two_overrides_wins(tmp_path: Path):
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("train.steps", "--set 'train.steps' must have the form a.b=c, like train.steps=100."),
-        ("=3", "--set '=3' must have the form a.b=c, like train.steps=100."),
-        ("train.steps.x=3", "--set 'train.steps.x=3': `steps` is a value, not a group of settings"),
-        ("train.steps=[1", "--set 'train.steps=[1': '[1' is not a YAML value."),
+        ("train.steps", "Override 'train.steps' must have the form a.b=c, like train.steps=100."),
+        ("=3", "Override '=3' must have the form a.b=c, like train.steps=100."),
+        (
+            "train.steps.x=3",
+            "Override 'train.steps.x=3': `steps` is a value and no group",
+        ),
+        ("train.steps=[1", "Override 'train.steps=[1': '[1' is not a YAML value."),
         ("train.steps=ten", "FILE: `train.steps`: Input should be a valid integer"),
         ("train.lr=1", "FILE: unknown key `train.lr`. Known keys here: bias_lr_multiplier, "),
         (

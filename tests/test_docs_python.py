@@ -9,7 +9,7 @@ import pytest
 
 import ssh_tf
 from ssh_tf.inference.contract import FaceDetector
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL)

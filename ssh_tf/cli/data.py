@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssh_tf.cli.flags import Command
+from ssh_tf.cli.flags import Command, from_zero, positive
 from ssh_tf.cli.terminal import import_tensorflow, next_command, progress, say
 from ssh_tf.errors import UserError
 from ssh_tf.signature import MANIFEST
@@ -19,15 +19,18 @@ _SHOWN_LINES = 20  # of images left out and of boxes lost
 
 def add_commands(command: Command) -> None:
     """Declares the commands of this file."""
-    add = command("synth", _synth, "draw a small data set in WIDER's own layout")
+    add = command("synth", _synth, "draw a small data set in WIDER's layout")
     add("--out", required=True, help="root folder of the data set")
-    add("--images", type=int, required=True, help="number of pictures")
-    add("--seed", type=int, default=0, help="of the drawing (default: %(default)s)")
+    add("--images", type=positive, required=True, help="number of pictures")
+    add("--seed", type=from_zero, default=0, help="of everything drawn (default: %(default)s)")
     add("--split", default="train", help="name of the split (default: %(default)s)")
-    add("--width", type=int, default=640, help="mean width, px (default: %(default)s)")
-    add("--height", type=int, default=480, help="mean height, px (default: %(default)s)")
+    add("--width", type=positive, default=640, help="mean width, px (default: %(default)s)")
+    add("--height", type=positive, default=480, help="mean height, px (default: %(default)s)")
     add(
-        "--smallest_px", type=int, default=12, help="minimum face height, px (default: %(default)s)"
+        "--smallest_px",
+        type=positive,
+        default=12,
+        help="minimum face height, px (default: %(default)s)",
     )
 
     add = command("records", _records, "build TFRecords; the same command finishes a stopped build")
@@ -53,9 +56,9 @@ def add_commands(command: Command) -> None:
     )
     add("--split", default="train", help="name of the split (default: %(default)s)")
     add("--out", required=True, help="folder of the shards, such as tfrecords/wider_train")
-    add("--shards", type=int, default=32, help="files to write (default: %(default)s)")
-    add("--workers", type=int, default=os.cpu_count() or 1, help="threads (default: all cores)")
-    add("--seed", type=int, default=0, help="of the order (default: %(default)s)")
+    add("--shards", type=positive, default=32, help="files to write (default: %(default)s)")
+    add("--workers", type=positive, default=os.cpu_count() or 1, help="threads (default: cores)")
+    add("--seed", type=from_zero, default=0, help="of the order (default: %(default)s)")
     add(
         "--verify",
         choices=("none", "header", "full"),

@@ -1,6 +1,7 @@
 """What `ssh-tf detect` makes of its faces: pictures, crops, files of boxes, a table."""
 
 import argparse
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -133,7 +134,12 @@ def check_files(arguments: argparse.Namespace, inputs: Inputs) -> None:
         if not inputs.images:
             raise UserError("--wider is for images. Remove it.")
         output_folder(arguments.wider)
-        refuse_equal_keys(name.as_posix() for _, name in inputs.images)
+        names = [name.as_posix() for _, name in inputs.images]
+        refuse_equal_keys(names)
+        if twice := [name for name, count in collections.Counter(names).items() if count > 1]:
+            raise UserError(
+                f"Several images are called {twice[0]}. Name folders to tell them apart."
+            )
 
 
 def sinks(
@@ -209,7 +215,7 @@ def _print_table(entry: "Entry") -> None:
     if "error" in entry:
         return
     faces = entry["faces"]
-    say(f"{name}: {entry['width']} x {entry['height']} px, {len(faces)} faces")
+    say(f"{name}: {entry['width']} x {entry['height']} px, {_counted(len(faces), 'face')}")
     for face in faces:
         x1, y1, x2, y2 = face["box"]
         say(f"  {face['score']:.3f}  {x1:8.1f} {y1:8.1f} {x2:8.1f} {y2:8.1f}")
@@ -249,12 +255,16 @@ def summarize(arguments: argparse.Namespace, counts: Counts) -> None:
     Raises:
         UserError: If something failed: the exit code is to say so.
     """
-    parts = [f"{counts.images} images"] if counts.images or not counts.frames else []
-    parts += [f"{counts.frames} frames"] if counts.frames else []
+    parts = [_counted(counts.images, "image")] if counts.images or not counts.frames else []
+    parts += [_counted(counts.frames, "frame")] if counts.frames else []
     places = {"pictures": arguments.out, "crops": arguments.crops}
     where = "".join(f", {name} in {path}" for name, path in places.items() if path is not None)
     to_stdout = any(getattr(arguments, flag) == STDOUT for flag in _SUFFIXES)
-    line = f"{counts.faces} faces in {' and '.join(parts)}{where}"
+    line = f"{_counted(counts.faces, 'face')} in {' and '.join(parts)}{where}"
     (complain if to_stdout else say)(line)
     if counts.failed:
         raise UserError(f"{counts.failed} of {counts.items} images and videos failed, see above.")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

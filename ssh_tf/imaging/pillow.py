@@ -8,7 +8,7 @@ from PIL import Image
 from ssh_tf.config import MAX_PIXELS
 from ssh_tf.errors import UserError
 from ssh_tf.imaging.header import UPRIGHT, exif_orientation
-from ssh_tf.imaging.orientation import upright as turn_upright
+from ssh_tf.imaging.turn import upright as turn_upright
 
 # Pillow knows more, but some of them start other programs.
 _FORMATS = ("WEBP", "BMP", "TIFF", "GIF", "AVIF")

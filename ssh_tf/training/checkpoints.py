@@ -57,14 +57,14 @@ class Checkpoints:
             except (AssertionError, ValueError) as error:
                 reason = str(error).split("\n")[0]
                 raise UserError(
-                    f"Checkpoint {path} does not fit this run ({reason}). Name another --workdir."
+                    f"Checkpoint {path} does not fit this run ({reason}). Name another folder."
                 ) from error
             _LOG.info("Continuing from %s", path)
             return int(self._step.numpy())
         if found:
             raise UserError(
                 f"None of the {len(found)} checkpoints in {self.folder} can be read. Delete them "
-                "to begin again, or name another --workdir."
+                "to begin again, or name another folder."
             )
         return 0
 

@@ -153,7 +153,7 @@ def _check_settings(path: Path, config: Config) -> None:
     if network := [name for name in differing if name.startswith("model.")]:
         raise UserError(
             f"{path.parent} holds a run of another architecture: {', '.join(network)} differs. "
-            "Name another --workdir, or use the settings it began with."
+            "Name another folder, or use the settings it began with."
         )
     for name in differing:
         group, field = name.split(".")

@@ -114,7 +114,7 @@ def test_without_outputs_there_is_a_table(capsys: pytest.CaptureFixture[str]):
         "photos/a.jpg: 96 x 64 px, 2 faces",
         "  0.900      10.0     12.0     30.0     36.0",
         "  0.400      50.0     30.0     70.0     50.0",
-        "1 faces in 1 images",
+        "1 face in 1 image",
     ]
     assert listed(".") == ["photos/a.jpg", "photos/b.png", "photos/sub/c.jpg"]
 
@@ -259,6 +259,24 @@ def test_two_at_once_on_one_folder_are_told_apart(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.usefixtures("stub", "photos")
+def test_results_inside_the_folder_are_no_inputs_of_the_next_call(
+    capsys: pytest.CaptureFixture[str],
+):
+    for _ in range(2):
+        assert detect("--model m photos --out photos/out --crops photos/crops") == 0
+        assert capsys.readouterr().out.startswith("3 faces in 3 images")
+    assert detect("--model m photos/out/a.jpg --out photos/out/again") == 0
+
+
+@pytest.mark.usefixtures("stub", "photos")
+def test_images_of_one_name_are_told_apart_where_nothing_is_written_by_name():
+    Path("other").mkdir()
+    Path("other/a.jpg").write_bytes(encode(picture()))
+    assert detect("--model m photos/a.jpg other/a.jpg photos/a.jpg --json j.json") == 0
+    assert [entry["image"] for entry in entries("j.json")] == ["photos/a.jpg", "other/a.jpg"]
+
+
+@pytest.mark.usefixtures("stub", "photos")
 def test_hidden_and_other_files_are_counted_and_named(caplog: pytest.LogCaptureFixture):
     Path("photos/notes.txt").write_text("hello")
     Path("photos/.thumbnails").mkdir()
@@ -286,6 +304,7 @@ MISTAKES = [
     ("--model m --out o photos --wider file", "Output folder file is not writable"),
     ("--model m --out o twins --wider w", "a.jpg and a.png would share a result file"),
     ("--model m --out o v.mp4 --wider w", "--wider is for images."),
+    ("--model m photos/a.jpg a.jpg --wider w", "Several images are called a.jpg."),
     # A flag taken for a switch.
     ("--model m --out o --json a.jpg photos", "--json a.jpg: expected a file that ends in .json."),
     ("--model m --out o --json new.jpg photos", "--json new.jpg: expected a file that ends in"),

@@ -265,9 +265,9 @@ def test_what_is_no_address_is_a_clear_error(address: str):
 
 def test_the_client_imports_no_tensorflow():
     code = (
-        "import sys; from ssh_tf.client import grpc_client, rest;"
+        "import sys; from ssh_tf.client import grpc_client, remote, rest;"
         "print({'grpc', 'google.protobuf'} & set(sys.modules));"
-        "grpc_client.GrpcClient('127.0.0.1:1').close();"
+        "grpc_client.GrpcClient('127.0.0.1:1').close(); remote.ServerDetector(rest.RestClient(''));"
         "print({'tensorflow', 'tensorflow_serving', 'keras'} & set(sys.modules))"
     )
     run = [sys.executable, "-c", code]

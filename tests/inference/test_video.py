@@ -201,6 +201,7 @@ def times_of(source: Path | int, **settings: Any) -> list[float]:
         pytest.param([0.0, 0.0, 0.0], [0.0, 0.1, 0.2], id="none"),
         pytest.param([0.5, 0.4, 0.9], [0.5, 0.6, 0.9], id="backwards"),
         pytest.param([-0.1, 0.1, float("nan")], [0.0, 0.1, 0.2], id="negative-and-nan"),
+        pytest.param([float("nan"), float("inf"), 0.3], [0.0, 0.1, 0.3], id="infinite"),
     ],
 )
 def test_times_are_those_of_the_container_and_ascend(
