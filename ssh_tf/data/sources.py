@@ -40,9 +40,9 @@ from ssh_tf.imaging.header import orientation, stored_size, turned_size
 BoxesOn = Literal["upright", "stored"]
 Kind = Literal["wider", "csv", "coco", "voc", "yolo"]
 
-# Images and faces of WIDER FACE's own splits.
+# Images and faces of WIDER FACE's splits.
 OFFICIAL_COUNTS = {"train": (12_880, 159_424), "val": (3_226, 39_708)}
-# The most bytes of a file of annotations, and of one for a single image: COCO's own has 2**28.7.
+# The most bytes of a file of annotations, and of one for a single image: COCO's has 2**28.7.
 _MOST_BYTES, _MOST_LABEL_BYTES = 2**29, 2**24
 
 
