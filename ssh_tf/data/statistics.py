@@ -1,5 +1,6 @@
 """What is in a folder of records: verified, counted, and how much of it anchors can learn."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def read_contents(folder: str | Path, *, progress: Progress = silent) -> Content
             sample = parse_example(record)
             corners = sample["faces"].numpy()
             image_of.append(np.full(len(corners), len(names)))
-            names.append(sample["name"].numpy().decode())
+            names.append(os.fsdecode(sample["name"].numpy()))
             sizes.append(sample["size"].numpy())
             faces.append(corners)
             attributes.append(_attributes(record))
