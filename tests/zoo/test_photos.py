@@ -1,4 +1,4 @@
-"""The shipped model on real photos, where they are there: a floor far below what docs/models.md has.
+"""The shipped model on real photos, where they are there: a floor below what docs/models.md has.
 
 No photo is copied anywhere; docs/models.md has the figures of all of them.
 """
