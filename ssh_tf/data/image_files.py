@@ -78,7 +78,7 @@ class ZipImages:
 
     Args:
         path: The archive.
-        prefix: What stands before the images' names in it.
+        prefix: What their names begin with in it.
 
     Raises:
         UserError: If it is no whole archive.

@@ -7,13 +7,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ssh_tf.config import Config
+from ssh_tf.config import Config, ModelConfig
 from ssh_tf.model.ohem import training_model
 from ssh_tf.model.precision import precision
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import build_network
 from ssh_tf.training.optimizer import make_optimizer
 from ssh_tf.training.strategy import micro_batches
+from ssh_tf.zoo.models import find_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ def build_state(config: Config, strategy: tf.distribute.Strategy) -> State:
     """
     with strategy.scope():
         with precision(config.train.precision):
-            network = build_network(config.model, seed=config.train.seed)
+            network = build_network(_start(config.model), seed=config.train.seed)
         freeze(network, config.train.frozen)
         training = training_model(network, config.loss)
         names = tuple(module.name for module in config.model.modules)
@@ -59,6 +60,12 @@ def build_state(config: Config, strategy: tf.distribute.Strategy) -> State:
             else []
         )
     return State(network, training, optimizer, kept, averages)
+
+
+def _start(config: ModelConfig) -> ModelConfig:
+    """Replaces a model's name by the file of its weights."""
+    named = find_model(config.weights)
+    return config if named is None else config.model_copy(update={"weights": str(named.file())})
 
 
 def make_accumulators(variables: list[Any]) -> list[tf.Variable]:
