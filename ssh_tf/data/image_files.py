@@ -1,5 +1,6 @@
 """Image files by name, in a folder or inside an archive. Must not import TensorFlow."""
 
+import os
 import unicodedata
 import zipfile
 import zlib
