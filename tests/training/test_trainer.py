@@ -29,11 +29,11 @@ SIDE = 96
 FACES = [[[8, 8, 30, 34]], [[2, 2, 20, 22], [70, 4, 92, 30], [24, 24, 84, 90]]]
 
 
-def settings(**train_settings: object) -> Config:
+def settings(backbone: str = "vgg16", **train_settings: object) -> Config:
     """A recipe of few steps without decay, on images of 96 px."""
     return validate(
         {
-            "model": {"weights": "random"},
+            "model": {"weights": "random", "backbone": backbone},
             "data": {"shorter_px": SIDE, "longer_px": SIDE + 16},
             "train": {"learning_rate": 0.001, "checkpoint_every": 2, "log_every": 1}
             | train_settings,
@@ -75,12 +75,12 @@ def updated(config: Config, devices: list[str]) -> tuple[dict[str, float], State
     return terms | {"norm": float(local(norm)[0])}, state
 
 
-@pytest.fixture(scope="module")
-def joined() -> tuple[dict[str, float], list[np.ndarray]]:
-    """One device, both images in one batch: terms and velocities after an update."""
-    config = settings(images_per_update=2, images_per_replica=2)
+@pytest.fixture(scope="module", params=["vgg16", "mobilenet"])
+def joined(request: pytest.FixtureRequest) -> tuple[str, dict[str, float], list[np.ndarray]]:
+    """One device, both images in one batch: backbone, terms and velocities after an update."""
+    config = settings(request.param, images_per_update=2, images_per_replica=2)
     terms, state = updated(config, ["CPU:0"])
-    return terms, velocities_of(state)
+    return request.param, terms, velocities_of(state)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def joined() -> tuple[dict[str, float], list[np.ndarray]]:
     ],
 )
 def test_an_update_is_the_same_however_its_images_are_spread(joined, devices):
-    terms, velocities = joined
-    config = settings(images_per_update=2, images_per_replica=1)
+    backbone, terms, velocities = joined
+    config = settings(backbone, images_per_update=2, images_per_replica=1)
     their_terms, state = updated(config, devices)
     assert terms["m1_positives"] > 0
     assert terms["m2_positives"] > 0
