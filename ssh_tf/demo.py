@@ -26,9 +26,9 @@ from ssh_tf.imaging.draw import draw_boxes, save_picture
 from ssh_tf.imaging.files import read_image
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.results import Detections, boxes_in_px
-from ssh_tf.model.weights import load_network
 from ssh_tf.progress import Progress
-from ssh_tf.training.monitor import Logs
+from ssh_tf.training.run_folder import load_run
+from ssh_tf.training.table import Logs
 from ssh_tf.training.trainer import train
 
 TRAIN_IMAGES, VAL_IMAGES = 1500, 60
@@ -101,7 +101,7 @@ def run_demo(
             build_records(open_wider(wider, "train"), records, shards=4, progress=progress)
     with _timed(stages, "train"):
         train(config, folder / "run", on_step=on_step)
-    detector = Detector(load_network(folder / "run"), config.detect)
+    detector = Detector(load_run(folder / "run"), config.detect)
     with _timed(stages, "evaluate"):
         curves = evaluate_wider(detector, wider, "val", folder / "evaluation", progress=progress)
     with _timed(stages, "pictures"):

@@ -26,6 +26,7 @@ def add_model(add: Flags, *, required: bool = True) -> None:
         required=required,
         help="run folder, .keras, .weights.h5, .caffemodel or SavedModel",
     )
+    add("--which", choices=("last", "best"), help="network of a run folder (default: last)")
     add("--preset", choices=list(PRESETS), help="scale of a data set's published results")
     add("--pyramid", action="store_true", help="the official image pyramid: preset wider_pyramid")
     add("--shorter_px", type=int, help="scale of the shorter side (default: the run's, or 1200)")
@@ -37,7 +38,7 @@ def add_model(add: Flags, *, required: bool = True) -> None:
 
 def given_settings(arguments: argparse.Namespace) -> list[str]:
     """Returns the flags of `add_model`, without `--model`, that were given."""
-    names = ("preset", "pyramid", *_SETTINGS)
+    names = ("which", "preset", "pyramid", *_SETTINGS)
     return [name for name in names if getattr(arguments, name) not in (None, False)]
 
 
@@ -60,7 +61,8 @@ def load_detector(
     if arguments.pyramid and {"shorter_px", "longer_px"} & set(settings):
         raise UserError("--pyramid has its own scales. Leave --shorter_px and --longer_px away.")
     name = "wider_pyramid" if arguments.pyramid else arguments.preset or preset
-    return Detector.load(arguments.model, **{**PRESETS.get(name or "", {}), **settings})
+    which = {"which": arguments.which} if arguments.which else {}
+    return Detector.load(arguments.model, **which, **{**PRESETS.get(name or "", {}), **settings})
 
 
 def load_network_detector(arguments: argparse.Namespace) -> "Detector":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from ssh_tf.training.monitor import Logs
+    from ssh_tf.training.table import Logs
 
 _LOG = logging.getLogger("ssh_tf")
 

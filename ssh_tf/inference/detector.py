@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ssh_tf.config import DetectConfig, load, validate
+from ssh_tf.config import DetectConfig, validate
 from ssh_tf.errors import UserError
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.exported import ExportedDetector, find_saved_model
@@ -17,6 +17,7 @@ from ssh_tf.inference.graph import detection_function
 from ssh_tf.inference.inputs import within_memory
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import load_network
+from ssh_tf.training.run_folder import Which, load_run, settings_of
 
 Tensor = Any
 
@@ -46,13 +47,16 @@ class Detector(FaceDetector):
         )
 
     @staticmethod
-    def load(path: str | Path, **settings: Any) -> "Detector | ExportedDetector":
+    def load(
+        path: str | Path, *, which: Which = "last", **settings: Any
+    ) -> "Detector | ExportedDetector":
         """Loads a detector and logs what kind of file it was found in.
 
         Args:
             path: A run folder of `ssh-tf train`, a `.keras`, `.weights.h5` or `.caffemodel` file,
                 or a SavedModel of `ssh-tf export`: a version's folder, or the folder of versions,
                 of which the newest is taken.
+            which: Of a run folder: the `last` network, or the `best` that was evaluated.
             **settings: Fields of `DetectConfig` to change. The others are those of the run, or
                 the official ones. A SavedModel has its own, for good.
 
@@ -61,6 +65,9 @@ class Detector(FaceDetector):
                 for any setting together with a SavedModel.
         """
         version = find_saved_model(Path(path))
+        is_run = version is None and Path(path).is_dir()
+        if which != "last" and not is_run:
+            raise UserError(f"{path} is not a run folder: there is no {which} network to choose.")
         if version is not None:
             if settings:
                 raise UserError(
@@ -69,13 +76,21 @@ class Detector(FaceDetector):
                 )
             _LOG.info("Model: SavedModel %s", version)
             return ExportedDetector(version)
-        config = DetectConfig()
-        if (file := Path(path) / "config.yaml").is_file():
-            config = load(file).detect
+        if not Path(path).exists():
+            raise UserError(
+                f"{path} does not exist. Expected a run folder, a .keras, .weights.h5 or "
+                ".caffemodel file, or a SavedModel."
+            )
+        run = settings_of(path)
+        config = run.detect if run else DetectConfig()
         changed = {"detect": {**config.model_dump(), **settings}}
         config = validate(changed, origin="Detection").detect
-        network = load_network(path)
-        kind = "run folder" if Path(path).is_dir() else f"{''.join(Path(path).suffixes[-2:])} file"
+        network = load_run(path, which) if is_run else load_network(path)
+        kind = (
+            f"run folder, {which} network,"
+            if is_run
+            else f"{''.join(Path(path).suffixes[-2:])} file"
+        )
         _LOG.info("Model: %s %s", kind, path)
         return Detector(network, config)
 

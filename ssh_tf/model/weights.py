@@ -8,9 +8,8 @@ from pathlib import Path
 import h5py
 import keras
 import numpy as np
-import tensorflow as tf
 
-from ssh_tf.config import ModelConfig, load
+from ssh_tf.config import ModelConfig
 from ssh_tf.errors import UserError
 from ssh_tf.files import atomic_path, existing_file
 from ssh_tf.model.backbones.imagenet import trunk_means, trunk_weights
@@ -117,7 +116,7 @@ def load_network(path: str | Path) -> SSH:
     """Loads a network with its architecture and preprocessing.
 
     Args:
-        path: A run folder of `ssh-tf train`, a `.keras`, `.weights.h5` or `.caffemodel` file.
+        path: A `.keras`, `.weights.h5` or `.caffemodel` file.
 
     Returns:
         The network.
@@ -125,10 +124,7 @@ def load_network(path: str | Path) -> SSH:
     Raises:
         UserError: If `path` is none of these, can't be read, or is a `.caffemodel` of VGG-16 alone.
     """
-    path = Path(path)
-    if path.is_dir():
-        return _load_run(path)
-    file = existing_file(path, "a run folder, a .keras, .weights.h5 or .caffemodel file")
+    file = existing_file(path, "a .keras, .weights.h5 or .caffemodel file")
     if file.suffix == ".caffemodel":
         network = SSH(ModelConfig(), CAFFE_MEANS)
         if _load_caffe(network, file).trunk_only:
@@ -209,22 +205,6 @@ def _load_h5(file: Path) -> SSH:
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"{file} is not a whole {_H5} file of ssh_tf ({reason}).") from error
-    return network
-
-
-def _load_run(folder: Path) -> SSH:
-    """Loads a finished run's `model.keras`, else the newest checkpoint of an unfinished one."""
-    if (folder / "model.keras").is_file():
-        return _load_keras(folder / "model.keras")
-    checkpoint = tf.train.latest_checkpoint(str(folder / "checkpoints"))
-    if checkpoint is None:
-        raise UserError(
-            f"{folder} has neither model.keras nor checkpoints/. Expected the --workdir of "
-            "`ssh-tf train`."
-        )
-    config = load(folder / "config.yaml")
-    network = SSH(config.model, means_for(config.model))
-    tf.train.Checkpoint(network=network).restore(checkpoint).expect_partial()
     return network
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -37,16 +37,24 @@ class State:
     averages: list[tf.Variable]
 
 
-def build_state(config: Config, strategy: tf.distribute.Strategy) -> State:
+def build_state(
+    config: Config, strategy: tf.distribute.Strategy, means: Sequence[float] | None = None
+) -> State:
     """Builds the network, its losses and its optimiser on all replicas.
 
     Args:
         config: The experiment.
         strategy: Where the variables live.
+        means: Pixel means of a network whose weights a checkpoint holds. By default the weights
+            that `config.model.weights` names are read, with their means.
     """
     with strategy.scope():
         with precision(config.train.precision):
-            network = build_network(config.model, seed=config.train.seed)
+            network = (
+                build_network(config.model, seed=config.train.seed)
+                if means is None
+                else SSH(config.model, means)
+            )
         freeze(network, config.train.frozen)
         training = training_model(network, config.loss)
         names = tuple(module.name for module in config.model.modules)

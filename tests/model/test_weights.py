@@ -2,14 +2,12 @@
 
 import logging
 import math
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from ssh_tf.config import M1, M2, M3, ModelConfig
 from ssh_tf.errors import UserError
@@ -145,39 +143,20 @@ def test_caffe_file_of_another_network_is_named(tmp_path: Path):
 # Files and folders of Keras
 
 
-def test_keras_file_and_finished_run_give_the_same_network(saved: Path, network: SSH):
-    for path in (saved, saved.parent):
-        loaded = load_network(path)
-        assert (loaded.config, loaded.means) == (network.config, network.means)
-        assert_equal(convolutions(loaded), convolutions(network))
-
-
-def test_unfinished_run_is_loaded_from_its_newest_checkpoint(tmp_path: Path):
-    config = ModelConfig(modules=(M2,), weights="random")
-    network = SSH(config)
-    checkpoint = tf.train.Checkpoint(network=network)
-    manager = tf.train.CheckpointManager(checkpoint, str(tmp_path / "checkpoints"), max_to_keep=2)
-    for seed in (1, 2):
-        initialise(network, seed)
-        manager.save()
-    settings = f'{{"model": {config.model_dump_json()}}}'  # JSON is YAML.
-    (tmp_path / "config.yaml").write_text(settings)
-    loaded = load_network(tmp_path)
-    shutil.rmtree(tmp_path / "checkpoints")
-    assert (loaded.config, loaded.means) == (config, KERAS_MEANS)
+def test_keras_file_gives_the_same_network(saved: Path, network: SSH):
+    loaded = load_network(saved)
+    assert (loaded.config, loaded.means) == (network.config, network.means)
     assert_equal(convolutions(loaded), convolutions(network))
 
 
 @pytest.mark.parametrize("name", ["absent", "absent.keras", "absent.caffemodel"])
 def test_missing_model_is_named(tmp_path: Path, name: str):
-    with pytest.raises(UserError, match=f"{name} does not exist. Expected a run folder, a .keras"):
+    with pytest.raises(UserError, match=f"{name} does not exist. Expected a .keras"):
         load_network(tmp_path / name)
 
 
 def test_missing_weights_are_named(tmp_path: Path):
-    with pytest.raises(
-        UserError, match=r"absent\.keras does not exist\. Expected a run folder, a \.keras"
-    ):
+    with pytest.raises(UserError, match=r"absent\.keras does not exist\. Expected a \.keras"):
         build_network(ModelConfig(weights=str(tmp_path / "absent.keras")), seed=0)
 
 
@@ -202,15 +181,6 @@ def test_keras_file_of_another_model_is_an_error(tmp_path: Path):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "x.keras")
     with pytest.raises(UserError, match=r"x\.keras holds a Sequential, not an SSH network"):
         load_network(tmp_path / "x.keras")
-
-
-@pytest.mark.parametrize("content", [(), ("config.yaml",), ("config.yaml", "checkpoints/old")])
-def test_folder_without_model_or_checkpoints_is_an_error(tmp_path: Path, content: tuple[str, ...]):
-    for name in content:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    with pytest.raises(UserError, match=r"has neither model\.keras nor checkpoints/"):
-        load_network(tmp_path)
 
 
 def test_keras_file_with_other_modules_is_an_error(saved: Path):
