@@ -24,7 +24,7 @@ from ssh_tf.data.builder import build_records
 from ssh_tf.data.pipeline import training_dataset
 from ssh_tf.data.readers.wider import find_split, read_annotations, split_layout
 from ssh_tf.data.sources import open_wider
-from ssh_tf.imaging.files import decode
+from ssh_tf.imaging.decoder import decode
 from ssh_tf.imaging.scale import canvas_size, resize, scaled_size, single_scale
 
 PHOTOS, IMAGES, ROUNDS = 24, 96, 5

@@ -76,8 +76,8 @@ def plain_loop(root: Path, out: Path) -> float:
     import tensorflow as tf
 
     from ssh_tf.data.annotations import training_corners
-    from ssh_tf.data.builder import file_sha256
     from ssh_tf.data.checks import image_size
+    from ssh_tf.data.manifest import file_sha256
     from ssh_tf.data.readers.wider import read_annotations
     from ssh_tf.data.records import to_example
 
@@ -108,7 +108,7 @@ def status_mib(key: str) -> float:
 
 def measure_memory(root: Path, out: Path, workers: int) -> float:
     """Builds in this process, which must be new; returns MiB above TensorFlow's own."""
-    from ssh_tf.imaging.files import decode
+    from ssh_tf.imaging.decoder import decode
 
     decode(photo(64, 96, np.random.default_rng(0)))
     Path("/proc/self/clear_refs").write_text("5")  # begins VmHWM anew

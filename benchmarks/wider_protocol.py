@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from ssh_tf.evaluation.detections import read_wider
-from ssh_tf.evaluation.score import wider_truth
+from ssh_tf.evaluation.truth import read_truth
 from ssh_tf.evaluation.wider import evaluate
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--ground_truth", type=Path, required=True, help="folder of .mat files")
     arguments = parser.parse_args()
     started = time.perf_counter()
-    truth, found = wider_truth(arguments.ground_truth), read_wider(arguments.detections)
+    truth, found = read_truth(arguments.ground_truth), read_wider(arguments.detections)
     read = time.perf_counter()
     curves = evaluate(found, truth)
     scored = time.perf_counter()

@@ -1,7 +1,5 @@
 """`python -m ssh_tf` is `ssh-tf`."""
 
-import sys
+from ssh_tf.cli import program
 
-from ssh_tf.cli import main
-
-sys.exit(main())
+program()

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -25,6 +25,9 @@ from pydantic import (
 
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file
+
+Redaction = Literal["blur", "pixelate", "fill"]
+REDACTIONS: tuple[Redaction, ...] = get_args(Redaction)
 
 
 class Settings(BaseModel):
@@ -121,7 +124,8 @@ class DataConfig(Settings):
     flip: bool = True
     """Mirror half of the images (the official code doubles the list with mirrored copies)."""
     drop_empty: bool = True
-    """Leave out images without a face (`lib/datasets/wider.py`: they have no roidb entry)."""
+    """Leave out images without an annotated face (`lib/datasets/wider.py`: they have no roidb
+    entry). Those whose boxes all have no area stay, as negatives (`SSH/train.py: is_valid`)."""
     shorter_choices_px: tuple[PositiveInt, ...] = ()
     """Instead of `shorter_px`: one of these is drawn for each image (`minibatch.py`, for several
     SCALES). Official: one scale."""

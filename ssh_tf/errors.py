@@ -42,6 +42,10 @@ class UserError(Exception):
     """
 
 
+class UnavailableError(UserError):
+    """What every item of a long job needs is gone, such as a server: no further item is tried."""
+
+
 class InterruptedRunError(Exception):
     """A signal stopped a run after it saved its work.
 

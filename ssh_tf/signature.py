@@ -7,6 +7,10 @@ IMAGE_FILENAME = "image/filename"
 IMAGE_SOURCE_ID = "image/source_id"
 IMAGE_HEIGHT = "image/height"
 IMAGE_WIDTH = "image/width"
+# Not of that API: EXIF's orientation, where the image is to be turned, and the annotated boxes,
+# those without an area included.
+IMAGE_ORIENTATION = "image/orientation"
+ANNOTATED_FACES = "image/annotated_faces"
 BOX_XMIN = "image/object/bbox/xmin"
 BOX_YMIN = "image/object/bbox/ymin"
 BOX_XMAX = "image/object/bbox/xmax"
@@ -32,6 +36,9 @@ NUM_DETECTIONS = "num_detections"
 RAW = "raw"
 IMAGES = "images"
 STATUS = "detection_status"
+# Files of a SavedModel: its graph, and requests that a server runs when it loads it.
+SAVED_MODEL = "saved_model.pb"
+WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 # Values of STATUS, one per image. Anything but OK comes with no detections.
 STATUS_OK = 0

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ssh_tf.cli.flags import Command, add_model, load_network_detector, positive
-from ssh_tf.cli.terminal import import_tensorflow
+from ssh_tf.cli.terminal import import_tensorflow, say
 from ssh_tf.config import DetectConfig, ModelConfig
 
 if TYPE_CHECKING:
@@ -55,17 +55,20 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     gpus = tf.config.list_physical_devices("GPU")
     device = tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else "CPU"
     rate = timing.matrix_flops_per_second()
-    print(f"{device}: {rate / 1e9:,.0f} GFLOP/s in a matrix product of 2048 x 2048, float32\n")
-    print(HEADER)
+    say(
+        f"{device}: {rate / 1e9:,.0f} GFLOP/s in a matrix product of 2048 x 2048, float32",
+        "",
+        HEADER,
+    )
     results = []
     for size in arguments.sizes:
         result = timing.time_detection(network, config, size, arguments.runs)
         results.append(dataclasses.asdict(result) | {"ratio": result.ratio})
-        print(_row(result, rate), flush=True)
+        say(_row(result, rate))
     memory = timing.peak_memory_mib()
-    print(f"\nPeak memory {memory:,.0f} MiB; medians of {arguments.runs} runs, batch 1\n")
+    say("", f"Peak memory {memory:,.0f} MiB; medians of {arguments.runs} runs, batch 1", "")
     report = {"device": device, "matrix_gflops": rate / 1e9, "peak_memory_mib": memory}
-    print(json.dumps(report | {"results": results}))
+    say(json.dumps(report | {"results": results}))
 
 
 def _row(result: "Timing", rate: float) -> str:

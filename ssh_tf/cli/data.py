@@ -2,15 +2,19 @@
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ssh_tf.cli.flags import Command
-from ssh_tf.cli.terminal import import_tensorflow, progress
+from ssh_tf.cli.terminal import import_tensorflow, next_command, progress, say
 from ssh_tf.errors import UserError
+from ssh_tf.signature import MANIFEST
 
 if TYPE_CHECKING:
     from ssh_tf.data.sources import Kind, Source
+
+_SHOWN_LINES = 20  # of images left out and of boxes lost
 
 
 def add_commands(command: Command) -> None:
@@ -56,6 +60,11 @@ def add_commands(command: Command) -> None:
         default="fail",
         help="what a broken image does: stop the build (default), or be left out and reported",
     )
+    add(
+        "--allow_lost",
+        action="store_true",
+        help="go on though more than 1%% of the boxes have no pixel in their image",
+    )
 
     add = command("inspect", _inspect, "check a folder of records and draw what is in it")
     add("records", help="made by `ssh-tf records`")
@@ -74,7 +83,10 @@ def _synth(arguments: argparse.Namespace) -> None:
         smallest_px=arguments.smallest_px,
         progress=progress,
     )
-    print(f"{arguments.images} images in {arguments.out}")
+    say(f"{arguments.images} images in {arguments.out}")
+    records = Path("tfrecords") / f"{Path(arguments.out).name}_{arguments.split}"
+    split = ("--split", arguments.split) if arguments.split != "train" else ()
+    next_command("records", "--wider_root", arguments.out, *split, "--out", records)
 
 
 def _records(arguments: argparse.Namespace) -> None:
@@ -83,29 +95,42 @@ def _records(arguments: argparse.Namespace) -> None:
     from ssh_tf.data.builder import build_records
     from ssh_tf.data.checks import Checks
 
+    most_lost = 1.0 if arguments.allow_lost else Checks.most_lost
     manifest = build_records(
         source,
         arguments.out,
         shards=arguments.shards,
         workers=arguments.workers,
         seed=arguments.seed,
-        checks=Checks(arguments.verify, arguments.on_error),
+        checks=Checks(arguments.verify, arguments.on_error, most_lost),
         progress=progress,
     )
-    skipped = manifest["skipped"]
-    for image in skipped:
-        print(f"left out: {image['reason']}")
-    print(
-        f"{manifest['images']} images, {manifest['faces']} of {manifest['annotated_faces']} "
-        f"annotated faces (the others are under 1 px or on images left out), {len(skipped)} images "
-        f"left out, in {len(manifest['shards'])} shards in {arguments.out}"
-    )
+    _report(manifest, arguments.out)
     if manifest["official"] is False:
         images, faces = source.official_counts or (0, 0)
-        print(
+        say(
             f"This is not all of WIDER FACE's {source.split}: that has {images:,} images and "
             f"{faces:,} faces."
         )
+    next_command("inspect", arguments.out)
+
+
+def _report(manifest: Mapping[str, Any], out: str) -> None:
+    """Prints what was built, and what is not in it."""
+    skipped, lost = manifest["skipped"], manifest["lost_boxes"]
+    for title, lines in (
+        ("left out", [image["reason"] for image in skipped]),
+        ("lost box", lost),
+    ):
+        for line in lines[:_SHOWN_LINES]:
+            say(f"{title}: {line}")
+        if len(lines) > _SHOWN_LINES:
+            say(f"{title}: {len(lines) - _SHOWN_LINES} more, in {out}/{MANIFEST}")
+    say(
+        f"{manifest['images']} images, {manifest['faces']} of {manifest['annotated_faces']} "
+        f"annotated faces, in {len(manifest['shards'])} shards in {out}. Left out: "
+        f"{len(skipped)} images with their faces, and {len(lost)} boxes without a pixel in theirs."
+    )
 
 
 def _source(arguments: argparse.Namespace) -> "Source":
@@ -114,9 +139,7 @@ def _source(arguments: argparse.Namespace) -> "Source":
     formats: tuple[Kind, ...] = ("csv", "coco", "voc", "yolo")
     named = [kind for kind in formats if getattr(arguments, kind) is not None]
     if len(named) + (arguments.wider_root is not None) != 1:
-        raise UserError(
-            "Expected one of --wider_root, --csv, --coco, --voc and --yolo, not several."
-        )
+        raise UserError("Name --wider_root, or else --csv, --coco, --voc or --yolo with --images.")
     if not named:
         return open_wider(arguments.wider_root, arguments.split)
     (kind,) = named
@@ -137,5 +160,5 @@ def _inspect(arguments: argparse.Namespace) -> None:
     from ssh_tf.data.inspection import inspect_records
 
     out = arguments.out or Path(arguments.records) / "inspect"
-    print(inspect_records(arguments.records, out, progress=progress))
-    print(f"Pictures in {out}")
+    say(*inspect_records(arguments.records, out, progress=progress).splitlines())
+    say(f"Pictures in {out}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssh_tf.cli.flags import Command
-from ssh_tf.cli.terminal import import_tensorflow, progress, training_progress
+from ssh_tf.cli.terminal import import_tensorflow, next_command, progress, say, training_progress
 from ssh_tf.config import load
 
 if TYPE_CHECKING:
@@ -36,30 +36,31 @@ def _demo(arguments: argparse.Namespace) -> None:
         progress=progress,
         on_step=training_progress(config.train.steps),
     )
-    print(_demo_table(result))
+    say(*_table(result))
+    next_command("detect", "--model", Path(arguments.out) / "run", "PHOTOS", "--out", "pictures")
 
 
-def _demo_table(result: "DemoResult") -> str:
+def _table(result: "DemoResult") -> list[str]:
     seconds = [f"  {stage:10} {value:8.1f}" for stage, value in result.stages.items()]
     rows = [
         f"  {_row(*ours)}   {_row(*served)}"
-        for ours, served in zip(
-            zip(*result.detected, strict=True), zip(*result.served, strict=True), strict=True
-        )
+        for ours, served in zip(result.detected, result.served, strict=False)
     ]
-    return "\n".join(
-        [
-            f"\nAverage precision on held-out images (IoU 0.5, all faces): {result.ap:.3f}",
-            f"Faces found with a score of at least 0.5: {result.found} of {result.faces}",
-            "\nStage         seconds",
-            *seconds,
-            f"\nFaces of {result.example} (x1 y1 x2 y2 score):",
-            f"  {'Python detector':34}   exported SavedModel",
-            *rows[:TABLE_ROWS],
-            f"\nPictures    {Path(result.pictures[0]).parent}",
-            f"SavedModel  {result.saved_model}",
-        ]
-    )
+    return [
+        "",
+        f"Average precision on held-out images (IoU 0.5, all faces): {result.ap:.3f}",
+        f"Faces found with a score of at least 0.5: {result.found} of {result.faces}",
+        "",
+        "Stage         seconds",
+        *seconds,
+        "",
+        f"Faces of {result.example} (x1 y1 x2 y2 score):",
+        f"  {'Python detector':34}   exported SavedModel",
+        *rows[:TABLE_ROWS],
+        "",
+        f"Pictures    {Path(result.pictures[0]).parent}",
+        f"SavedModel  {result.saved_model}",
+    ]
 
 
 def _row(box: "np.ndarray", score: float) -> str:

@@ -1,12 +1,15 @@
 """`ssh-tf detect`: faces in images, videos and what a camera sees."""
 
 import argparse
-import functools
-import json
-from collections.abc import Sequence
-from pathlib import Path
+import contextlib
+import logging
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from ssh_tf.cli import detect_outputs
+from ssh_tf.cli.detect_outputs import Inputs
 from ssh_tf.cli.flags import (
     Command,
     add_model,
@@ -18,12 +21,16 @@ from ssh_tf.cli.flags import (
 )
 from ssh_tf.cli.terminal import import_tensorflow, progress
 from ssh_tf.errors import UserError
-from ssh_tf.files import output_file, output_folder, write_text
+from ssh_tf.files import folder_lock, output_folder
 
 if TYPE_CHECKING:
     from ssh_tf.inference.contract import FaceDetector
+    from ssh_tf.inference.gallery import Outputs
+    from ssh_tf.inference.journal import Journal
+    from ssh_tf.inference.writers import Entry, Sink
 
-Entries = list[dict[str, Any]]
+_LOG = logging.getLogger("ssh_tf")
+_LISTED = 10  # skipped files that are named; the others are counted
 
 
 def add_commands(command: Command) -> None:
@@ -31,98 +38,113 @@ def add_commands(command: Command) -> None:
     add = command("detect", _detect, "find faces in images, videos or a camera and draw them")
     add_model(add, required=False)
     add("--server", help="a server's REST address instead of --model: http://127.0.0.1:8501")
-    add("paths", nargs="*", help="images, folders of images, videos")
+    add("paths", nargs="*", help="images (or their URLs), folders of images, videos")
     add("--camera", type=from_zero, help="a camera's number instead of paths; ends by Ctrl-C")
     add("--frames", type=positive, help="most frames of each video or of the camera (default: all)")
-    add("--out", type=Path, required=True, help="folder of the pictures and videos")
-    add("--json", type=Path, help="also write all boxes, whatever their score, to this file")
-    add("--wider", type=Path, help="also write the images' boxes to this folder as WIDER's text")
-    add("--show_from", type=fraction, default=0.5, help="least score drawn (default: %(default)s)")
+    add("--show_from", type=fraction, help="least score shown (default: 0.5; with --redact 0.3)")
+    detect_outputs.add_flags(add)
 
 
 def _detect(arguments: argparse.Namespace) -> None:
+    _check_flags(arguments)
+    detect_outputs.check_flags(arguments)
+    import_tensorflow()
+    from ssh_tf.inference.gallery import check_pictures
+    from ssh_tf.inference.video import check_videos
+
+    inputs = _inputs(arguments)
+    outputs = detect_outputs.outputs(arguments, inputs)
+    check_pictures(inputs.images, outputs)
+    check_videos(inputs.videos, outputs)
+    detect_outputs.check_files(arguments, inputs)
+    detector = _finder(arguments)
+    counts = detect_outputs.Counts(outputs.show_from)
+    with contextlib.ExitStack() as stack:
+        sinks = detect_outputs.sinks(stack, arguments, inputs)
+        journal = _journal(stack, outputs, f"{outputs.work(detector)} {arguments.frames}")
+        entries = _entries(detector, inputs, outputs, arguments.frames, journal)
+        try:
+            _write(entries, [*sinks, counts.add])
+        except KeyboardInterrupt:
+            if arguments.camera is None:  # A camera has no other end.
+                raise
+    detect_outputs.summarize(arguments, counts)
+
+
+def _check_flags(arguments: argparse.Namespace) -> None:
     if bool(arguments.paths) == (arguments.camera is not None):
         raise UserError("Name images, folders or videos, or else --camera with its number.")
-    import_tensorflow()
+    if arguments.model and arguments.server:
+        raise UserError("--model and --server exclude each other. Remove one of them.")
+    if not arguments.model and not arguments.server:
+        raise UserError("Name a model with --model, or a server with --server.")
+    if arguments.server and (given := given_settings(arguments)):
+        raise UserError(f"--server has its own settings. Remove --{' and --'.join(given)}.")
+
+
+def _inputs(arguments: argparse.Namespace) -> Inputs:
+    from ssh_tf.imaging.fetch import is_url
     from ssh_tf.imaging.folders import find_images
-    from ssh_tf.inference.gallery import detect_files
-    from ssh_tf.inference.video import VIDEO_SUFFIXES, check_videos
+    from ssh_tf.inference.video import is_video
 
-    files = [Path(path) for path in arguments.paths if path.lower().endswith(VIDEO_SUFFIXES)]
-    images = find_images([path for path in arguments.paths if Path(path) not in files]).images
-    check_videos(files)
-    videos: list[Path | int] = [*files] if arguments.camera is None else [arguments.camera]
-    _check_outputs(arguments, [name for _, name in images])
-    detector = _finder(arguments)
-    shown = {"show_from": arguments.show_from, "progress": progress}
-    entries: Entries = []
-    if images:
-        entries += detect_files(detector, images, arguments.out, **shown)
-        if arguments.wider is not None:
-            _write_wider(arguments.wider, entries, [name for _, name in images])
-    entries += _detect_videos(detector, videos, arguments, shown)
-    if arguments.json is not None:
-        write_text(arguments.json, json.dumps(entries, indent=1) + "\n")
-    _summarise(entries, arguments)
+    if arguments.camera is not None:
+        return Inputs([], [arguments.camera])
+    urls = [text for text in arguments.paths if is_url(text)]
+    paths = [Path(text) for text in arguments.paths if not is_url(text)]
+    videos = [path for path in paths if is_video(path)]
+    if arguments.frames is not None and not videos:
+        raise UserError("--frames is for videos. Remove it.")
+    found = find_images([path for path in paths if path not in videos])
+    if found.skipped:
+        _LOG.info("Skipped %d that are no images: %s", len(found.skipped), _listed(found.skipped))
+    named = [(url, Path(PurePosixPath(urlsplit(url).path).name or "image")) for url in urls]
+    return Inputs([*found.images, *named], videos)
 
 
-def _check_outputs(arguments: argparse.Namespace, names: Sequence[Path]) -> None:
-    """Refuses before the work what could not be written after it."""
-    from ssh_tf.evaluation.detections import refuse_equal_keys
-
-    if arguments.json is not None:
-        output_file(arguments.json)
-    if arguments.wider is not None:
-        output_folder(arguments.wider)
-        refuse_equal_keys(name.as_posix() for name in names)
+def _listed(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - _LISTED} more" if len(paths) > _LISTED else ""
+    return ", ".join(str(path) for path in paths[:_LISTED]) + more
 
 
 def _finder(arguments: argparse.Namespace) -> "FaceDetector":
     """Returns what finds the faces: a model, or a server's client."""
-    if bool(arguments.model) == bool(arguments.server):
-        raise UserError("Name a model with --model, or else a server with --server.")
     if not arguments.server:
         return load_detector(arguments)
-    if given := given_settings(arguments):
-        raise UserError(f"--server has its own settings. Leave --{' and --'.join(given)} away.")
     from ssh_tf.client.remote import ServerDetector
     from ssh_tf.client.rest import RestClient
 
     return ServerDetector(RestClient.from_address(arguments.server))
 
 
-def _detect_videos(
+def _journal(stack: contextlib.ExitStack, outputs: "Outputs", work: str) -> "Journal | None":
+    """Opens the journal of the folder of results, if there is one, for this process alone."""
+    from ssh_tf.inference.journal import Journal
+
+    if outputs.folder is None:
+        return None
+    stack.enter_context(folder_lock(output_folder(outputs.folder), "output folder"))
+    return Journal(outputs.folder, work)
+
+
+def _entries(
     detector: "FaceDetector",
-    videos: Sequence[Path | int],
-    arguments: argparse.Namespace,
-    shown: dict[str, Any],
-) -> Entries:
+    inputs: Inputs,
+    outputs: "Outputs",
+    frames: int | None,
+    journal: "Journal | None",
+) -> "Generator[Entry]":
+    from ssh_tf.inference.gallery import detect_files
     from ssh_tf.inference.video import detect_video
 
-    run = functools.partial(detect_video, detector, frames=arguments.frames, **shown)
-    return [
-        {"video": str(video), **frame}
-        for video in videos
-        for frame in run(source=video, out=arguments.out)
-    ]
+    shared: dict[str, Any] = {"journal": journal, "progress": progress}
+    yield from detect_files(detector, inputs.images, outputs, **shared)
+    for video in inputs.videos:
+        yield from detect_video(detector, video, outputs, frames=frames, **shared)
 
 
-def _write_wider(folder: Path, entries: Entries, names: Sequence[Path]) -> None:
-    import numpy as np
-
-    from ssh_tf.evaluation.detections import write_wider
-
-    for entry, name in zip(entries, names, strict=True):
-        faces = entry.get("faces", [])
-        boxes = np.array([face["box"] for face in faces], np.float32).reshape(-1, 4)
-        scores = np.array([face["score"] for face in faces], np.float32)
-        write_wider(folder, name.as_posix(), boxes, scores)
-
-
-def _summarise(entries: Entries, arguments: argparse.Namespace) -> None:
-    unreadable = sum("error" in entry for entry in entries)
-    faces = [face for entry in entries for face in entry.get("faces", [])]
-    drawn = sum(face["score"] >= arguments.show_from for face in faces)
-    print(f"{drawn} faces drawn in {len(entries) - unreadable} pictures in {arguments.out}")
-    if unreadable:
-        raise UserError(f"{unreadable} of {len(entries)} images can't be read, see above.")
+def _write(entries: "Generator[Entry]", sinks: "Iterable[Sink]") -> None:
+    # Closed here, so that a video ends where the work ends.
+    with contextlib.closing(entries):
+        for entry in entries:
+            for sink in sinks:
+                sink(entry)

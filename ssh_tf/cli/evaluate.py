@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssh_tf.cli.flags import Command, Flags, add_model, load_detector
-from ssh_tf.cli.terminal import import_tensorflow, progress
+from ssh_tf.cli.flags import Command, Flags, add_model, fraction, load_detector
+from ssh_tf.cli.terminal import import_tensorflow, progress, say
 from ssh_tf.errors import UserError
 
 if TYPE_CHECKING:
     from ssh_tf.evaluation.curves import Curve, RocCurve
+    from ssh_tf.evaluation.score import Options
 
 
 DATASETS = ("wider", "fddb", "pascal", "afw")
@@ -34,7 +35,11 @@ def add_commands(command: Command) -> None:
     add("--dataset", choices=DATASETS, default="wider")
     add("--detections", required=True, help="folder of WIDER result files, or the set's own file")
     _add_ground_truth(add, required=True)
-    add("--images", help="FDDB: folder of the images, or a text file of their sizes")
+    add(
+        "--images",
+        help="FDDB: folder of the images, or a text file of their sizes; WIDER: folder of the "
+        "images, for a sheet of the worst ones",
+    )
     add("--out", required=True)
 
 
@@ -52,6 +57,14 @@ def _add_ground_truth(add: Flags, *, required: bool) -> None:
         help="folder of curves to draw beside. WIDER: wider_pr_info_*.mat; FDDB: *DiscROC.txt and "
         "*ContROC.txt; Pascal Faces and AFW: other detectors' results in face-eval's format",
     )
+    add("--name", default="this run", help="what the detector is called (default: %(default)s)")
+    add(
+        "--operating_score",
+        type=fraction,
+        default=0.5,
+        help="score from which a detection is taken for a face, for the report's precision, recall "
+        "and worst images (default: %(default)s)",
+    )
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -63,43 +76,78 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     # A run's own scale is WIDER's.
     detector = load_detector(arguments, preset=None if dataset == "wider" else dataset)
-    root, shown = arguments.data_root, {"published": arguments.published, "progress": progress}
+    root, options = arguments.data_root, _options(arguments)
     if dataset == "wider":
-        split = arguments.split
-        found = run.evaluate_wider(detector, root, split, out, ground_truth=truth, **shown)
+        found = run.evaluate_wider(
+            detector,
+            root,
+            arguments.split,
+            out,
+            ground_truth=truth,
+            options=options,
+            progress=progress,
+        )
         _print_ap(found, out)
     elif dataset == "fddb":
-        _print_roc(run.evaluate_fddb(detector, root, truth, out, **shown), out)
+        rocs = run.evaluate_fddb(detector, root, truth, out, options=options, progress=progress)
+        _print_roc(rocs, out)
     else:
-        _print_ap(run.evaluate_pascal(dataset, detector, root, truth, out, **shown), out)
+        found = run.evaluate_pascal(
+            dataset, detector, root, truth, out, options=options, progress=progress
+        )
+        _print_ap(found, out)
 
 
 def _score(arguments: argparse.Namespace) -> None:
     from ssh_tf.evaluation import score
+    from ssh_tf.evaluation.truth import read_truth
 
     detections, truth, out = arguments.detections, arguments.ground_truth, arguments.out
-    published = arguments.published
-    if arguments.dataset == "fddb":
+    dataset, options = arguments.dataset, _options(arguments)
+    if dataset == "fddb":
         if arguments.images is None:
             raise UserError("--dataset fddb needs --images: the images' folder or a list of sizes.")
-        rocs = score.score_fddb(detections, truth, arguments.images, out, published=published)
-        _print_roc(rocs, out)
-    elif arguments.dataset == "wider":
-        faces = score.wider_truth(truth)
-        _print_ap(score.score_wider(detections, faces, out, published=published), out)
-    else:
-        found = score.score_pascal(arguments.dataset, detections, truth, out, published=published)
+        _print_roc(score.score_fddb(detections, truth, arguments.images, out, options=options), out)
+    elif dataset == "wider":
+        images = _images(arguments.images)
+        found = score.score_wider(
+            detections, read_truth(truth), out, images=images, options=options
+        )
         _print_ap(found, out)
+    else:
+        _print_ap(score.score_pascal(dataset, detections, truth, out, options=options), out)
+
+
+def _options(arguments: argparse.Namespace) -> "Options":
+    from ssh_tf.evaluation.score import Options
+
+    return Options(
+        name=arguments.name,
+        published=arguments.published,
+        operating_score=arguments.operating_score,
+    )
+
+
+def _images(folder: str | None) -> dict[str, Path] | None:
+    """Returns result key to image file."""
+    if folder is None:
+        return None
+    from ssh_tf.evaluation.detections import image_key, refuse_equal_keys
+    from ssh_tf.imaging.folders import find_images
+
+    files = {name.as_posix(): path for path, name in find_images([folder]).images}
+    refuse_equal_keys(files)
+    return {image_key(name): path for name, path in files.items()}
 
 
 def _print_roc(curves: "Mapping[str, RocCurve]", out: str) -> None:
     for name, curve in curves.items():
         rate = curve.true_positive_rate.max()
-        print(f"{name:10} true positive rate {rate:.4f} at the end of the curve")
-    print(f"Report and curves in {out}")
+        say(f"{name:10} true positive rate {rate:.4f} at the end of the curve")
+    say(f"Report and curves in {out}")
 
 
 def _print_ap(curves: "Mapping[str, Curve]", out: str) -> None:
     for setting, curve in curves.items():
-        print(f"{setting:8} AP {curve.ap:.4f}")
-    print(f"Report and curves in {out}")
+        say(f"{setting:8} AP {curve.ap:.4f}")
+    say(f"Report and curves in {out}")

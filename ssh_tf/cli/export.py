@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ssh_tf.cli.flags import Command, add_model, load_network_detector, positive
-from ssh_tf.cli.terminal import import_tensorflow
+from ssh_tf.cli.terminal import import_tensorflow, next_command, say
 from ssh_tf.config import ExportConfig
 from ssh_tf.files import output_folder
 
@@ -32,7 +32,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 
     output_folder(arguments.out.parent)
     save_network(load_network(arguments.caffemodel), arguments.out)
-    print(f"Saved {arguments.out}")
+    say(f"Saved {arguments.out}")
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -49,7 +49,8 @@ def _export(arguments: argparse.Namespace) -> None:
     given = {key: value for key, value in options.items() if value is not None}
     settings = ExportConfig(float16=arguments.float16, **given)
     version = export_savedmodel(detector.network, detector.config, arguments.out, settings)
-    print(f"Exported {version}")
+    say(f"Exported {version}")
+    next_command("serve", "--model_dir", arguments.out)
 
 
 def _version(text: str) -> str | int:

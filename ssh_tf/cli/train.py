@@ -3,7 +3,7 @@
 import argparse
 
 from ssh_tf.cli.flags import Command
-from ssh_tf.cli.terminal import import_tensorflow, training_progress
+from ssh_tf.cli.terminal import import_tensorflow, next_command, say, training_progress
 from ssh_tf.config import load
 
 
@@ -31,11 +31,12 @@ def _train(arguments: argparse.Namespace) -> None:
         on_step=training_progress(config.train.steps),
         validate=validator(config),
     )
-    print(f"Saved {path}")
+    say(f"Saved {path}")
+    next_command("detect", "--model", arguments.workdir, "PHOTOS", "--out", "pictures")
 
 
 def _plot(arguments: argparse.Namespace) -> None:
     import_tensorflow()
     from ssh_tf.training.plot import plot_run
 
-    print(f"Curves in {plot_run(arguments.workdir, arguments.out)}")
+    say(f"Curves in {plot_run(arguments.workdir, arguments.out)}")

@@ -54,6 +54,9 @@ class GrpcClient:
         """Finds the faces of encoded images; see `RestClient.detect`."""
         return in_batches(images, self._predict)
 
+    def __repr__(self) -> str:
+        return f"GrpcClient({self._address!r}, {self._model!r})"
+
     def close(self) -> None:
         """Closes the connection."""
         self._channel.close()

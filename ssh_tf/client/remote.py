@@ -7,6 +7,7 @@ import numpy as np
 
 from ssh_tf.client.faces import ClientError
 from ssh_tf.client.rest import RestClient
+from ssh_tf.errors import UnavailableError
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.results import REFUSALS
 
@@ -25,18 +26,35 @@ class ServerDetector(FaceDetector):
         """Finds the faces of one image, which travels as PNG: no pixel changes.
 
         Raises:
-            ClientError: If there is no answer, or the model refuses the image.
+            ClientError: If the server or the model refuses the image, or it takes too long.
+            UnavailableError: If the server does not answer any more.
         """
         _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-        (faces,) = self._client.detect([encoded.tobytes()])
+        try:
+            (faces,) = self._client.detect([encoded.tobytes()])
+        except ClientError:
+            self._versions()  # Which tells whether this image is the reason, or the server is gone.
+            raise
         if faces.status:
             reason = REFUSALS.get(faces.status, f"status {faces.status}")
             raise ClientError(f"The server refused the image: {reason}.")
         return faces.boxes, faces.scores
 
     def fingerprint(self) -> str:
-        """Returns the server's address: which weights answer there can change at any time."""
-        return json.dumps({"server": repr(self._client)})
+        """Returns the server's address and its versions of the model.
+
+        Raises:
+            UnavailableError: If the server does not answer.
+        """
+        return json.dumps({"server": repr(self._client), "versions": self._versions()})
+
+    def _versions(self) -> dict[int, str]:
+        try:
+            return self._client.status()
+        except ClientError as error:
+            if not error.code:
+                raise UnavailableError(str(error)) from error
+            return {}  # A proxy may let predictions through and nothing else.
 
     def __repr__(self) -> str:
         return f"ServerDetector({self._client!r})"

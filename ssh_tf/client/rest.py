@@ -114,6 +114,9 @@ class RestClient:
         except (KeyError, TypeError, ValueError) as error:
             raise ClientError(f"{self._url} gave no model status.") from error
 
+    def __repr__(self) -> str:
+        return f"RestClient({self._url!r})"
+
     def close(self) -> None:
         """Closes the connections."""
         self._pool.clear()

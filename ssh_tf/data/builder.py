@@ -1,13 +1,15 @@
 """Builds a folder of TFRecord shards: checked, reproducible, and finished by a second call."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import itertools
 import json
-import shutil
+import logging
+import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,31 +19,30 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf import signature
-from ssh_tf.data.annotations import AnnotatedImage, training_corners
-from ssh_tf.data.checks import FULL_CHECKS, Checks, image_size
-from ssh_tf.data.records import shard_name, to_example
-from ssh_tf.data.sources import Source, missing
-from ssh_tf.errors import UserError
+from ssh_tf.data.annotations import AnnotatedImage
+from ssh_tf.data.checks import FULL_CHECKS, Checked, Checks, check_image
+from ssh_tf.data.manifest import ShardEntry, file_sha256, read_manifest, shard_entries, shard_name
+from ssh_tf.data.sources import Source, describe_missing, missing
+from ssh_tf.data.unfinished import BuiltShard, Plan, Skipped, Unfinished, is_whole
+from ssh_tf.errors import UserError, error_code, explain
 from ssh_tf.files import atomic_path, folder_lock, output_folder, write_text
 from ssh_tf.progress import Progress, Tick, silent
 
-# What a build that has not finished keeps in its folder: its plan, and an entry per finished shard.
-_WORK = ".build"
+_LOG = logging.getLogger(__name__)
+
 _AHEAD = 16  # images that wait for the writer, per worker
-_CHUNK = 2**20
+_SHOWN = 3  # lost boxes that an error names
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
-class Checked:
-    """One image: its example, or why it is left out."""
+class _Work:
+    """A shard to write: its file name, what goes into it, and the hash of that."""
 
     name: str
-    example: bytes = b""
-    faces: int = 0
-    annotated: int = 0
-    reason: str = ""
+    images: list[AnnotatedImage]
+    inputs: str
 
 
 def build_records(
@@ -58,15 +59,16 @@ def build_records(
 
     Images are spread over the shards in a seeded random order, with their original bytes. What is
     written depends on the input, `shards`, `seed` and `checks` only. A build that was stopped,
-    however hard, is finished by the same call: whole shards are kept.
+    however hard, is finished by the same call: whole shards are kept. One that is finished is left
+    as it is.
 
     Args:
         source: From `open_wider` or `open_annotations`.
-        out: Folder to write into; it must not hold a data set.
+        out: Folder to write into; it must not hold another data set.
         shards: Files to write; never more than there are images.
         workers: Threads that read and check images; TensorFlow decodes outside of Python's lock.
         seed: Of the order.
-        checks: Of the images.
+        checks: Of the images and their boxes.
         progress: See `ssh_tf.progress`.
 
     Returns:
@@ -77,97 +79,115 @@ def build_records(
             another process in it, or a full disk.
     """
     if min(shards, workers) < 1:
-        raise UserError(
-            f"--shards and --workers must be at least 1. Received: {shards} and {workers}."
-        )
+        raise UserError(f"shards and workers must be at least 1. Received: {shards} and {workers}.")
     if checks.on_error == "fail" and (name := next(iter(missing(source)), None)) is not None:
-        raise UserError(
-            f"{source.images.describe(name)} does not exist. Expected an image that "
-            f"{source.annotations} names."
-        )
+        raise UserError(describe_missing(source, name))
     folder = output_folder(out)
-    options = {"seed": seed, **dataclasses.asdict(checks)}
     with folder_lock(folder, "data set"):
-        path, work = folder / signature.MANIFEST, folder / _WORK
-        if path.exists() and work.exists():  # stopped after its last file
-            shutil.rmtree(work)
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        if path.exists():
-            raise UserError(f"{folder} already holds a data set. Name another --out, or delete it.")
-        order = np.random.default_rng(seed).permutation(len(source.entries))
-        parts = np.array_split(order, min(shards, max(1, len(order))))
-        plan = {"split": source.split, "shards": len(parts), **options}
-        _begin(folder, json.dumps(plan | {"source_sha256": source.sha256}))
-        entries = _build_shards(source, folder, parts, workers, checks, progress)
-        manifest = _manifest(source, entries, options)
-        write_text(path, json.dumps(manifest, indent=1) + "\n")
-        shutil.rmtree(work)
+        work = _divide(source, shards, seed)
+        plan = _plan(source, len(work), seed, checks)
+        # Not part of the plan: a build goes on when a broken image has been replaced.
+        inputs = {"inputs_sha256": _sha256("".join(shard.inputs for shard in work).encode())}
+        notes = Unfinished(folder, plan)
+        manifest = _done(folder, plan | inputs)
+        if manifest is None:
+            notes.begin()
+            built = _build(source, folder, work, notes, checks, workers, progress)
+            manifest = _manifest(source, built, plan | inputs)
+            write_text(folder / signature.MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        notes.end()
     return manifest
 
 
-def _begin(folder: Path, plan: str) -> None:
-    """Begins a build, or goes on with one of the same plan."""
-    path = folder / _WORK / "plan.json"
-    if path.exists() and path.read_text(encoding="utf-8") != plan:
-        raise UserError(
-            f"{folder} holds part of another build (other annotations, --shards, --seed, --verify "
-            "or --on_error). Name another --out, or delete it."
-        )
-    path.parent.mkdir(exist_ok=True)
-    write_text(path, plan)
-    for left_over in (*folder.glob(".*.tmp.*"), *path.parent.glob(".*.tmp.*")):
-        left_over.unlink()
+def _divide(source: Source, shards: int, seed: int) -> list[_Work]:
+    """Spreads the images over shards."""
+    order = np.random.default_rng(seed).permutation(len(source.entries))
+    parts = np.array_split(order, min(shards, max(1, len(order))))
+    work = []
+    for i, part in enumerate(parts):
+        images = [source.entries[index] for index in part]
+        name = shard_name(source.name, i, len(parts))
+        work.append(_Work(name, images, _inputs_sha256(source, images)))
+    return work
 
 
-def _build_shards(
+def _inputs_sha256(source: Source, images: list[AnnotatedImage]) -> str:
+    """Hashes what a shard is made from, but for the pixels: names, lengths of files, boxes."""
+    digest = hashlib.sha256()
+    for image in images:
+        line = f"{image.name}\0{source.images.size(image.name)}\0"
+        digest.update(line.encode(errors="surrogateescape"))
+        digest.update(image.boxes.tobytes() + image.attributes.tobytes())
+    return digest.hexdigest()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _plan(source: Source, shards: int, seed: int, checks: Checks) -> dict[str, Any]:
+    """Returns what decides the bytes that are written, but for the images."""
+    return {
+        "name": source.name,
+        "split": source.split,
+        "boxes_on": source.boxes_on,
+        "shard_count": shards,
+        "seed": seed,
+        "verify": checks.verify,
+        "on_error": checks.on_error,
+        "source_sha256": source.sha256,
+    }
+
+
+def _done(folder: Path, plan: Plan) -> dict[str, Any] | None:
+    """Returns the manifest if the folder holds this data set whole; None if it holds none.
+
+    Raises:
+        UserError: If it holds another one.
+    """
+    if not (folder / signature.MANIFEST).exists():
+        return None
+    with contextlib.suppress(UserError):
+        manifest = dict(read_manifest(folder))
+        same = {key: manifest.get(key) for key in plan} == plan
+        if same and all(is_whole(folder, shard) for shard in shard_entries(folder, manifest)):
+            _LOG.info("%s already holds this data set: nothing is left to do.", folder)
+            return manifest
+    raise UserError(
+        f"{folder} already holds a data set, of other input or options, or a damaged one. Name "
+        "another folder, or delete it."
+    )
+
+
+def _build(
     source: Source,
     folder: Path,
-    parts: list[np.ndarray],
-    workers: int,
+    work: list[_Work],
+    notes: Unfinished,
     checks: Checks,
+    workers: int,
     progress: Progress,
-) -> list[dict[str, Any]]:
+) -> list[BuiltShard]:
     """Writes the shards that are missing; returns the entries of all."""
-    paths = [folder / shard_name(source.split, i, len(parts)) for i in range(len(parts))]
-    chosen = {
-        path: [source.entries[i] for i in part] for path, part in zip(paths, parts, strict=True)
-    }
-    entries = {path: _finished(path, source, images) for path, images in chosen.items()}
-    missing_ones = [path for path in paths if entries[path] is None]
+    built = {shard.name: notes.finished(shard.name, shard.inputs) for shard in work}
+    finished = [entry for entry in built.values() if entry is not None]
+    to_write = [shard for shard in work if built[shard.name] is None]
+    # One stream for all shards: workers read ahead while a shard is closed and hashed.
+    images = itertools.chain.from_iterable(shard.images for shard in to_write)
     tick = progress("records", len(source.entries))
-    for _ in range(len(source.entries) - sum(len(chosen[path]) for path in missing_ones)):
+    for _ in range(len(source.entries) - sum(len(shard.images) for shard in to_write)):
         tick()
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        # One stream for all shards: workers read ahead while a shard is closed and hashed.
-        images = itertools.chain.from_iterable(chosen[path] for path in missing_ones)
-        check = functools.partial(_check, source, checks)
-        checked = _in_order(pool, check, images, ahead=_AHEAD * workers)
-        for path in missing_ones:
-            entry = _write_shard(path, itertools.islice(checked, len(chosen[path])), tick)
-            note = {"input": _input_hash(source, chosen[path]), "entry": entry}
-            write_text(_note(path), json.dumps(note))
-            entries[path] = entry
-        checked.close()
-    return [entry for entry in entries.values() if entry is not None]
-
-
-def _note(shard: Path) -> Path:
-    """Where the entry of a finished shard stands until the manifest is written."""
-    return shard.parent / _WORK / f"{shard.name}.json"
-
-
-def _finished(path: Path, source: Source, chosen: list[AnnotatedImage]) -> dict[str, Any] | None:
-    """Returns the entry of a shard that an earlier call wrote from the same images."""
-    if not path.exists() or not _note(path).exists():
-        return None
-    note: dict[str, Any] = json.loads(_note(path).read_text(encoding="utf-8"))
-    same = note["input"] == _input_hash(source, chosen)
-    return note["entry"] if same and path.stat().st_size == note["entry"]["bytes"] else None
-
-
-def _input_hash(source: Source, chosen: list[AnnotatedImage]) -> str:
-    sizes = [[entry.name, source.images.size(entry.name)] for entry in chosen]
-    return hashlib.sha256(json.dumps(sizes).encode()).hexdigest()
+        check = functools.partial(check_image, source, checks)
+        stream = _in_order(pool, check, images, ahead=_AHEAD * workers)
+        with contextlib.closing(stream):
+            checked = _limit_lost(stream, source, finished, checks.most_lost)
+            for shard in to_write:
+                part = itertools.islice(checked, len(shard.images))
+                entry = _write_shard(folder / shard.name, part, tick)
+                notes.note(entry, shard.inputs)
+                built[shard.name] = entry
+    return [entry for entry in built.values() if entry is not None]
 
 
 def _in_order(
@@ -191,96 +211,87 @@ def _in_order(
             future.cancel()
 
 
-def _check(source: Source, checks: Checks, entry: AnnotatedImage) -> Checked:
-    """Reads, checks and serialises one image."""
-    annotated = len(entry.boxes)
-    path = source.images.describe(entry.name)
-    try:
-        if source.images.size(entry.name) is None:
-            raise UserError(f"{path} does not exist.")
-        encoded = source.images.read(entry.name)
-        height, width = image_size(encoded, path, verify=checks.verify)
-    except UserError as error:
-        if checks.on_error == "fail":
-            raise
-        return Checked(entry.name, reason=str(error), annotated=annotated)
-    corners, kept = training_corners(entry.boxes, height, width)
-    example = to_example(
-        encoded,
-        name=entry.name,
-        size=(height, width),
-        corners=corners,
-        attributes=entry.attributes[kept],
-    )
-    return Checked(entry.name, example, len(corners), annotated)
+def _limit_lost(
+    images: Iterable[Checked], source: Source, finished: list[BuiltShard], most: float
+) -> Iterator[Checked]:
+    """Passes images on until too large a share of all annotated boxes is lost.
+
+    Raises:
+        UserError: Then; it names some of them.
+    """
+    boxes = sum(len(entry.boxes) for entry in source.entries)
+    lost = [line for shard in finished for line in shard.lost]
+    for image in images:
+        lost += image.lost
+        if not source.follows_wider and len(lost) > most * boxes:
+            raise UserError(
+                f"{len(lost)} of {boxes} boxes have no pixel in their image so far, more than "
+                f"{most:.0%}: {'; '.join(lost[:_SHOWN])}. Fix them, or allow more to be lost."
+            )
+        yield image
 
 
-def _write_shard(path: Path, checked: Iterator[Checked], tick: Tick) -> dict[str, Any]:
-    """Writes one shard, whole or not at all; returns its entry in the manifest."""
-    images = faces = annotated = faceless = 0
-    skipped = []
+def _write_shard(path: Path, checked: Iterator[Checked], tick: Tick) -> BuiltShard:
+    """Writes one shard, whole or not at all; there is no file if all its images are left out."""
+    images: list[Checked] = []
     try:
         with atomic_path(path) as temporary:
             with tf.io.TFRecordWriter(str(temporary)) as writer:
                 for image in checked:
-                    annotated += image.annotated
-                    if image.reason:
-                        skipped.append({"name": image.name, "reason": image.reason})
-                    else:
+                    if not image.reason:
                         writer.write(image.example)
-                        images, faces = images + 1, faces + image.faces
-                        faceless += not image.faces
+                    images.append(dataclasses.replace(image, example=b""))
                     tick()
             sha256 = file_sha256(temporary)
             size = temporary.stat().st_size
+        if not size:
+            path.unlink()
     except (tf.errors.OpError, OSError) as error:
-        reason = str(error).split("\n")[0][:200]
+        code = error_code(error)
+        cause = OSError(code, os.strerror(code)) if code else error  # without TensorFlow's words
         raise UserError(
-            f"{path} can't be written ({reason}). Free some space and run the same command again: "
-            "whole shards are kept."
+            f"{path} can't be written: {explain(cause)} The same command goes on from there."
         ) from error
-    return {
-        "name": path.name,
-        "images": images,
-        "images_without_faces": faceless,
-        "faces": faces,
-        "annotated_faces": annotated,
-        "bytes": size,
-        "sha256": sha256,
-        "skipped": skipped,
-    }
+    stored = [image for image in images if not image.reason]
+    return BuiltShard(
+        name=path.name,
+        images=len(stored),
+        images_without_faces=sum(not image.faces for image in stored),
+        faces=sum(image.faces for image in stored),
+        annotated_faces=sum(image.annotated for image in images),
+        bytes=size,
+        sha256=sha256,
+        skipped=[Skipped(name=i.name, reason=i.reason) for i in images if i.reason],
+        lost=[line for image in stored for line in image.lost],
+    )
 
 
-def file_sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file of any length, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _manifest(source: Source, shards: list[BuiltShard], plan: Plan) -> dict[str, Any]:
+    """Returns the manifest.
 
-
-def _manifest(
-    source: Source, entries: list[dict[str, Any]], options: Mapping[str, Any]
-) -> dict[str, Any]:
-    def total(key: str) -> int:
-        return sum(entry[key] for entry in entries)
-
-    counts = {
-        key: total(key) for key in ("images", "images_without_faces", "faces", "annotated_faces")
-    }
+    Raises:
+        UserError: If no image is left.
+    """
+    skipped = [image for shard in shards for image in shard.skipped]
+    if source.entries and len(skipped) == len(source.entries):
+        raise UserError(
+            f"All {len(skipped)} images of {source.annotations} had to be left out. The first: "
+            f"{skipped[0].reason}"
+        )
+    summed = ("images", "images_without_faces", "faces", "annotated_faces")
     counted = (len(source.entries), sum(len(entry.boxes) for entry in source.entries))
     official = source.official_counts
     return {
         "schema": signature.RECORDS_SCHEMA,
-        "split": source.split,
-        **counts,
+        **{key: sum(getattr(shard, key) for shard in shards) for key in summed},
         "official": None if official is None else counted == official,
-        **options,
-        "source_sha256": source.sha256,
-        "skipped": [image for entry in entries for image in entry["skipped"]],
+        **plan,
+        "attributes": source.given_attributes,
+        "skipped": [image.model_dump() for image in skipped],
+        "lost_boxes": [line for shard in shards for line in shard.lost],
         "shards": [
-            {key: entry[key] for key in ("name", "images", "faces", "bytes", "sha256")}
-            for entry in entries
+            {key: getattr(shard, key) for key in ShardEntry.model_fields}
+            for shard in shards
+            if shard.images
         ],
     }

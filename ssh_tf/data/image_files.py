@@ -1,8 +1,10 @@
 """Image files by name, in a folder or inside an archive. Must not import TensorFlow."""
 
 import os
+import unicodedata
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +28,9 @@ class Images(Protocol):
 
     def describe(self, name: str) -> str:
         """Returns what the file is called in errors."""
+
+    def similar(self, name: str) -> str | None:
+        """Returns an image whose name differs in letters' case or in their encoding alone."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,12 @@ class FolderImages:
         """Returns the file's path."""
         return str(self.folder / name)
 
+    def similar(self, name: str) -> str | None:
+        """Returns an image whose name differs in letters' case or in their encoding alone."""
+        parent = (self.folder / name).parent
+        beside = sorted(path.name for path in parent.iterdir()) if parent.is_dir() else []
+        return _similar(Path(name).name, beside)
+
 
 class ZipImages:
     """Images inside an archive, read in place.
@@ -92,6 +103,17 @@ class ZipImages:
     def describe(self, name: str) -> str:
         """Returns the archive's path with the name inside."""
         return f"{self._path}/{self._prefix}{name}"
+
+    def similar(self, name: str) -> str | None:
+        """Returns an image whose name differs in letters' case or in their encoding alone."""
+        return _similar(self._prefix + name, self._archive.namelist())
+
+
+def _similar(name: str, others: Iterable[str]) -> str | None:
+    def plain(text: str) -> str:
+        return unicodedata.normalize("NFC", text).casefold()
+
+    return next((other for other in others if plain(other) == plain(name) and other != name), None)
 
 
 def list_files(folder: Path) -> list[str]:

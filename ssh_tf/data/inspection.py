@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from ssh_tf.config import M1, M2, M3
 from ssh_tf.data.annotations import ATTRIBUTES
-from ssh_tf.data.records import parse_example, read_manifest
+from ssh_tf.data.manifest import read_manifest
+from ssh_tf.data.records import decode_upright, parse_example
 from ssh_tf.data.statistics import Contents, best_anchor_iou, read_contents
 from ssh_tf.files import atomic_path, output_folder
 from ssh_tf.imaging.draw import draw_boxes, save_picture
-from ssh_tf.imaging.files import decode
 from ssh_tf.progress import Progress, silent
 
 _MODULES = (M1, M2, M3)
@@ -140,7 +140,7 @@ def contact_sheet(folder: str | Path) -> np.ndarray:
 
 
 def _tile(sample: dict[str, tf.Tensor]) -> np.ndarray:
-    image, faces = decode(sample["encoded"]).numpy(), sample["faces"].numpy()
+    image, faces = decode_upright(sample).numpy(), sample["faces"].numpy()
     height, width = _TILE[0] - 8, _TILE[1] - 8
     scale = min(height / image.shape[0], width / image.shape[1])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))

@@ -9,18 +9,13 @@ import tensorflow as tf
 
 from ssh_tf.config import DataConfig
 from ssh_tf.data import augment
-from ssh_tf.data.records import parse_example, read_manifest
+from ssh_tf.data.manifest import read_manifest
+from ssh_tf.data.records import decode_upright, parse_example
 from ssh_tf.errors import UserError
-from ssh_tf.imaging.files import decode
+from ssh_tf.geometry.targets import FACE_PADDING, FACE_ROWS
 from ssh_tf.imaging.scale import canvas_size, resize, scaled_size, single_scale
 
 Tensor = Any
-
-# Rows that fill up `faces`: no face has four corners at -1.
-FACE_PADDING = -1.0
-# `faces` has a multiple of this many rows less one: few shapes, and as the matching adds at least
-# one row, just what it compares at a time.
-FACE_ROWS = 32
 
 _READERS = 8
 # What seeds are folded with: one number for each use, so that no two draw the same numbers.
@@ -106,7 +101,8 @@ def _records(folder: str, config: DataConfig, seed: int) -> tf.data.Dataset:
         deterministic=True,
     )
     if config.drop_empty:
-        dataset = dataset.filter(lambda record: tf.shape(parse_example(record)["faces"])[0] > 0)
+        # As officially, images whose annotated boxes are all without an area stay, as negatives.
+        dataset = dataset.filter(lambda record: parse_example(record)["annotated"] > 0)
     buffer = min(config.shuffle_images, manifest["images"])
     # Shuffling precedes repeating, so that every image is seen once before any is seen twice.
     return dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).repeat()
@@ -122,7 +118,7 @@ def find_undecodable(folders: Iterable[str]) -> str:
         for record in tf.data.TFRecordDataset(shards):
             sample = parse_example(record)
             try:
-                decode(sample["encoded"])
+                decode_upright(sample)
             except tf.errors.InvalidArgumentError:
                 return f"{sample['name'].numpy().decode(errors='replace')} in {folder}"
     return "of unknown name"
@@ -218,7 +214,7 @@ def _scaled(
         Image `[H, W, 3]` float32 on its canvas; faces `[F, 4]`, network px; its own size; its name.
     """
     sample = parse_example(record)
-    image, faces, crops = decode(sample["encoded"]), sample["faces"], config.crop_px is not None
+    image, faces, crops = decode_upright(sample), sample["faces"], config.crop_px is not None
     if crops:
         size, own = tf.shape(image)[:2], tf.random.fold_in(seed, _CROP)
         square = augment.draw_crop(size, faces, own, factors=config.crop_factors)

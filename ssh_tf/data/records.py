@@ -1,11 +1,8 @@
-"""TFRecords: one image and its faces <-> one `tf.train.Example`, and folders of shards.
+"""TFRecords: one image and its faces <-> one `tf.train.Example`.
 
 The schema is described in tfrecords/README.md.
 """
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +10,9 @@ import tensorflow as tf
 
 from ssh_tf import signature
 from ssh_tf.data.annotations import ATTRIBUTES
-from ssh_tf.errors import UserError
-from ssh_tf.files import existing_folder
+from ssh_tf.imaging.decoder import decode
+from ssh_tf.imaging.header import JPEG_START, UPRIGHT
+from ssh_tf.imaging.orientation import upright_boxes_graph, upright_graph, upright_size_graph
 
 Tensor = Any
 
@@ -28,15 +26,19 @@ def to_example(
     size: tuple[int, int],
     corners: np.ndarray,
     attributes: np.ndarray,
+    annotated: int | None = None,
+    orientation: int = UPRIGHT,
 ) -> bytes:
     """Serialises one image.
 
     Args:
         encoded: The file's original bytes, JPEG or PNG.
         name: `event/file.jpg`.
-        size: Height and width, px.
-        corners: `[F, 4]` float32 official corners, px, inside the image.
+        size: Height and width of the stored pixels, px.
+        corners: `[F, 4]` float32 official corners on the stored pixels, px, inside the image.
         attributes: `[F, 6]` int64, in the order of `ATTRIBUTES`.
+        annotated: Annotated boxes, those without an area included; by default `F`.
+        orientation: EXIF's, by which the image is turned upright where it is read.
 
     Returns:
         A serialised `tf.train.Example`.
@@ -46,14 +48,17 @@ def to_example(
     faces = len(corners)
     features = {
         signature.IMAGE_ENCODED: _bytes([encoded]),
-        signature.IMAGE_FORMAT: _bytes([b"jpeg" if encoded[:2] == b"\xff\xd8" else b"png"]),
+        signature.IMAGE_FORMAT: _bytes([b"jpeg" if encoded.startswith(JPEG_START) else b"png"]),
         signature.IMAGE_FILENAME: _bytes([name.encode()]),
         signature.IMAGE_SOURCE_ID: _bytes([name.encode()]),
         signature.IMAGE_HEIGHT: _ints([height]),
         signature.IMAGE_WIDTH: _ints([width]),
+        signature.ANNOTATED_FACES: _ints([faces if annotated is None else annotated]),
         signature.CLASS_TEXT: _bytes([signature.FACE_TEXT.encode()] * faces),
         signature.CLASS_LABEL: _ints([signature.FACE_LABEL] * faces),
     }
+    if orientation != UPRIGHT:
+        features[signature.IMAGE_ORIENTATION] = _ints([orientation])
     for key, values in zip(_BOX_KEYS, normalised.T, strict=True):
         features[key] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
     for attribute, values in zip(ATTRIBUTES, attributes.T, strict=True):
@@ -77,71 +82,40 @@ def parse_example(serialized: Tensor) -> dict[str, Tensor]:
         serialized: Scalar string.
 
     Returns:
-        `encoded` scalar string, `name` scalar string, `size` `[2]` int32 (height, width, px) and
-        `faces` `[F, 4]` float32 official corners, px.
+        `encoded` scalar string, `name` scalar string, and of the image turned upright by
+        `orientation` (scalar int32): `size` `[2]` int32 (height, width, px) and `faces` `[F, 4]`
+        float32 official corners, px. `annotated` scalar int64: `F` and the boxes without an area.
     """
     spec = {
         signature.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string),
         signature.IMAGE_FILENAME: tf.io.FixedLenFeature([], tf.string),
         signature.IMAGE_HEIGHT: tf.io.FixedLenFeature([], tf.int64),
         signature.IMAGE_WIDTH: tf.io.FixedLenFeature([], tf.int64),
+        signature.IMAGE_ORIENTATION: tf.io.FixedLenFeature([], tf.int64, UPRIGHT),
+        # Records of earlier versions do not say it.
+        signature.ANNOTATED_FACES: tf.io.FixedLenFeature([], tf.int64, 0),
     }
     for key in _BOX_KEYS:
         spec[key] = tf.io.VarLenFeature(tf.float32)
     parsed = tf.io.parse_single_example(serialized, spec)
     height, width = parsed[signature.IMAGE_HEIGHT], parsed[signature.IMAGE_WIDTH]
     normalised = tf.stack([parsed[key].values for key in _BOX_KEYS], axis=-1)  # [F, 4]
+    stored = normalised * tf.cast(tf.stack([width, height, width, height]), tf.float32)
+    size = tf.cast(tf.stack([height, width]), tf.int32)
+    orientation = tf.cast(parsed[signature.IMAGE_ORIENTATION], tf.int32)
+    annotated = parsed[signature.ANNOTATED_FACES]
     return {
         "encoded": parsed[signature.IMAGE_ENCODED],
         "name": parsed[signature.IMAGE_FILENAME],
-        "size": tf.cast(tf.stack([height, width]), tf.int32),
-        "faces": normalised * tf.cast(tf.stack([width, height, width, height]), tf.float32),
+        "orientation": orientation,
+        "size": upright_size_graph(size, orientation),
+        "faces": upright_boxes_graph(stored, size, orientation),
+        "annotated": tf.maximum(annotated, tf.shape(stored, tf.int64)[0]),
     }
 
 
-def shard_name(split: str, index: int, count: int) -> str:
-    """Returns `wider_train-00003-of-00032.tfrecord` for split `train`."""
-    return f"wider_{split}-{index:05d}-of-{count:05d}.tfrecord"
-
-
-def read_manifest(folder: str | Path) -> Mapping[str, Any]:
-    """Reads the manifest of a folder of records and checks that its shards are there.
-
-    Args:
-        folder: Made by `ssh-tf records`.
-
-    Returns:
-        The manifest: `schema`, `split`, `images`, `faces`, `shards` and more (tfrecords/README.md).
-
-    Raises:
-        UserError: If there is no manifest, it can't be read, or a shard is missing or has another
-            length.
-    """
-    folder = existing_folder(folder, "TFRecords made by `ssh-tf records`")
-    path = folder / signature.MANIFEST
-    if not path.is_file():
-        raise UserError(
-            f"{folder} has no {signature.MANIFEST}: not a data set, or its build did not finish. "
-            "Run `ssh-tf records` (again)."
-        )
-    try:
-        manifest: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        schema, shards = manifest["schema"], manifest["shards"]
-        sizes = {shard["name"]: shard["bytes"] for shard in shards}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is not a manifest ({error}). Run `ssh-tf records` again."
-        ) from error
-    if schema != signature.RECORDS_SCHEMA:
-        raise UserError(
-            f"{path} has schema {schema}; this version reads {signature.RECORDS_SCHEMA}. "
-            "Run `ssh-tf records` again."
-        )
-    for name, size in sizes.items():
-        shard = folder / name
-        if not shard.is_file() or shard.stat().st_size != size:
-            raise UserError(
-                f"Shard {shard} is missing or not {size} bytes long, as the manifest says. "
-                "Run `ssh-tf records` again."
-            )
-    return manifest
+def decode_upright(sample: dict[str, Tensor]) -> Tensor:
+    """Decodes the image of a parsed example: `[H, W, 3]` uint8 RGB, of its `size`."""
+    image, orientation = decode(sample["encoded"]), sample["orientation"]
+    # Most images lie as they should: no copy of them is made.
+    return tf.cond(orientation == UPRIGHT, lambda: image, lambda: upright_graph(image, orientation))

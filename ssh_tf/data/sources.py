@@ -26,6 +26,7 @@ from ssh_tf.data.readers.wider_mat import read_mat_annotations
 from ssh_tf.data.readers.yolo import CLASSES, read_yolo
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file, existing_folder
+from ssh_tf.imaging.folders import find_images
 from ssh_tf.imaging.header import orientation, stored_size, turned_size
 
 BoxesOn = Literal["upright", "stored"]
@@ -34,7 +35,6 @@ Kind = Literal["wider", "csv", "coco", "voc", "yolo"]
 # Images and faces of WIDER FACE's own splits.
 OFFICIAL_COUNTS = {"train": (12_880, 159_424), "val": (3_226, 39_708)}
 _MOST_BYTES = 2**29  # of a file of annotations; COCO's own largest has 2**28.7
-_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,14 @@ def missing(source: Source) -> Iterable[str]:
     return (entry.name for entry in source.entries if source.images.size(entry.name) is None)
 
 
+def describe_missing(source: Source, name: str) -> str:
+    """Says that an image is not there, and what is there that looks like it."""
+    path = source.images.describe(name)
+    alike = source.images.similar(name)
+    hint = f" There is {alike!a}, which differs in its bytes." if alike else ""
+    return f"{path} does not exist. Expected an image that {source.annotations} names.{hint}"
+
+
 def _kind(path: Path) -> Kind:
     """Tells the format of annotations by the path."""
     if path.is_dir():
@@ -270,9 +278,9 @@ def _contents(
 def _images_by_stem(folder: Path) -> dict[str, str]:
     """Returns path without suffix to path, of the images in a folder."""
     found: dict[str, str] = {}
-    for name in list_files(folder):
-        stem, _, suffix = name.rpartition(".")
-        if f".{suffix.lower()}" in _SUFFIXES and found.setdefault(stem, name) != name:
+    for _, path in find_images([folder]).images:
+        name, stem = path.as_posix(), path.with_suffix("").as_posix()
+        if found.setdefault(stem, name) != name:
             raise UserError(
                 f"{folder} holds {found[stem]} and {name}: expected one image for each name, as "
                 "annotations belong to names without suffix. Rename one, with its annotations."

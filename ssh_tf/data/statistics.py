@@ -10,8 +10,9 @@ import tensorflow as tf
 from ssh_tf import signature
 from ssh_tf.config import ModuleConfig
 from ssh_tf.data.annotations import ATTRIBUTES
-from ssh_tf.data.builder import file_sha256
-from ssh_tf.data.records import parse_example, read_manifest
+from ssh_tf.data.manifest import read_manifest, shard_entries
+from ssh_tf.data.records import parse_example
+from ssh_tf.data.unfinished import is_whole
 from ssh_tf.errors import UserError
 from ssh_tf.progress import Progress, silent
 
@@ -54,12 +55,13 @@ def read_contents(folder: str | Path, *, progress: Progress = silent) -> Content
         UserError: If a shard's checksum, its number of images or of faces is not the manifest's.
     """
     manifest = read_manifest(folder)
+    shards = shard_entries(folder, manifest)
     names: list[str] = []
     sizes, faces, attributes, image_of = [], [], [], []
-    tick = progress("inspect", len(manifest["shards"]))
-    for shard in manifest["shards"]:
-        path = Path(folder) / shard["name"]
-        if file_sha256(path) != shard["sha256"]:
+    tick = progress("inspect", len(shards))
+    for shard in shards:
+        path = Path(folder) / shard.name
+        if not is_whole(Path(folder), shard):
             raise UserError(
                 f"{path} has another checksum than the manifest says: it was changed or damaged. "
                 "Run `ssh-tf records` again."
@@ -74,10 +76,10 @@ def read_contents(folder: str | Path, *, progress: Progress = silent) -> Content
             faces.append(corners)
             attributes.append(_attributes(record))
             found += len(corners)
-        if (len(names) - images, found) != (shard["images"], shard["faces"]):
+        if (len(names) - images, found) != (shard.images, shard.faces):
             raise UserError(
                 f"{path} holds {len(names) - images} images and {found} faces; the manifest says "
-                f"{shard['images']} and {shard['faces']}. Run `ssh-tf records` again."
+                f"{shard.images} and {shard.faces}. Run `ssh-tf records` again."
             )
         tick()
     return Contents(

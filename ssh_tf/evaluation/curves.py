@@ -4,6 +4,7 @@ Also reads published precision-recall curves. Must not import TensorFlow.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,11 @@ from scipy.io import loadmat
 
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.detections import content_lines, parse_row
+from ssh_tf.files import existing_folder
 
+DISCRETE, CONTINUOUS = "discrete", "continuous"
+
+_ROC_SUFFIXES = {DISCRETE: "DiscROC.txt", CONTINUOUS: "ContROC.txt"}
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HDF5_OFFSET = 512  # MATLAB's own header comes first
 
@@ -110,6 +115,58 @@ def load_roc(path: Path) -> RocCurve:
         rows.append((positives, rate, *map(float, line.split()[2:3])))
     table = np.array([(*row, math.nan)[:3] for row in rows]).reshape(-1, 3)[::-1]
     return RocCurve(*table.T)
+
+
+def published_curves(folder: Path, settings: Iterable[str]) -> dict[str, dict[str, Curve]]:
+    """Reads all published curves of WIDER FACE below a folder.
+
+    Args:
+        folder: Holds `wider_pr_info_<method>_<setting>_val.mat`, at any depth.
+        settings: Those wanted: `easy`, `medium`, `hard`.
+
+    Returns:
+        Setting to method to curve.
+
+    Raises:
+        UserError: If there is none of any of the settings, or a damaged one.
+    """
+    existing_folder(folder, "published curves wider_pr_info_<method>_<setting>.mat")
+    found = {
+        setting: dict(
+            load_published(path)
+            for path in sorted(folder.rglob(f"wider_pr_info_*_{setting}_*.mat"))
+        )
+        for setting in settings
+    }
+    if not any(found.values()):
+        raise UserError(
+            f"{folder} has no published curves of {', '.join(found)}. "
+            "Expected wider_pr_info_<method>_<setting>.mat in it."
+        )
+    return found
+
+
+def published_rocs(folder: Path) -> dict[str, dict[str, RocCurve]]:
+    """Reads all curves of FDDB's official program in a folder.
+
+    Args:
+        folder: Holds `<method>DiscROC.txt` and `<method>ContROC.txt`.
+
+    Returns:
+        `discrete` and `continuous` to method to curve.
+
+    Raises:
+        UserError: If there is none of either, or a malformed one.
+    """
+    return {name: _rocs(folder, suffix) for name, suffix in _ROC_SUFFIXES.items()}
+
+
+def _rocs(folder: Path, suffix: str) -> dict[str, RocCurve]:
+    what = f"the official program's curves, <method>{suffix}"
+    files = sorted(existing_folder(folder, what).glob(f"*{suffix}"))
+    if not files:
+        raise UserError(f"{folder} has no {what}.")
+    return {file.name.removesuffix(suffix).strip("_-") or suffix: load_roc(file) for file in files}
 
 
 def _is_hdf5(path: Path) -> bool:

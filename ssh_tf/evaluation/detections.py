@@ -15,8 +15,8 @@ import numpy as np
 
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_folder, write_text
+from ssh_tf.imaging.folders import IMAGE_SUFFIXES
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _ROW = ("x", "y", "w", "h", "score")
 _LAYOUT = "detections in WIDER's layout, <event>/<image>.txt"
 
@@ -27,8 +27,8 @@ def image_key(name: str) -> str:
     """Returns an image's `event/stem`, the key of detections and ground truth.
 
     Args:
-        name: `event/stem` or `event/stem.jpg` (`.jpeg`, `.png`), with `/`. One's own data may have
-            no event folder, or several levels.
+        name: `event/stem` or `event/stem.jpg` (or another image suffix), with `/`. There may be no
+            event folder, or several levels.
 
     Raises:
         ValueError: If the name leads out of the images folder.
@@ -36,7 +36,7 @@ def image_key(name: str) -> str:
     path = PurePosixPath(name)
     if not path.name or ".." in path.parts or path.is_absolute():
         raise ValueError(f"`name` must be a relative path without `..`. Received: {name!r}")
-    has_suffix = path.suffix.lower() in _IMAGE_SUFFIXES
+    has_suffix = path.suffix.lower() in IMAGE_SUFFIXES
     return str(path.with_suffix("")) if has_suffix else str(path)
 
 
@@ -117,7 +117,7 @@ def read_wider(folder: Path) -> dict[str, np.ndarray]:
     """Reads every `<event>/<stem>.txt` below `folder`, at any depth.
 
     Args:
-        folder: A folder of result files. Other suffixes and hidden files are passed over.
+        folder: A folder of result files. Other suffixes and whatever is hidden are ignored.
 
     Returns:
         `event/stem` to `[D, 5]` float64, `x, y, w, h` in px and score, sorted by name.
@@ -126,12 +126,12 @@ def read_wider(folder: Path) -> dict[str, np.ndarray]:
         UserError: If the folder is missing or has no result file, or a file is malformed.
     """
     found = existing_folder(folder, _LAYOUT).rglob("*.txt")
-    paths = sorted(path for path in found if not path.name.startswith("."))
-    if not paths:
+    names = sorted(path.relative_to(folder) for path in found)
+    # Hidden are copies of a Mac, ._a.txt, and what a killed process left half-written.
+    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    if not shown:
         raise UserError(f"{folder} has no result files. Expected {_LAYOUT}.")
-    return {
-        path.relative_to(folder).with_suffix("").as_posix(): _read_table(path) for path in paths
-    }
+    return {name.with_suffix("").as_posix(): _read_table(folder / name) for name in shown}
 
 
 def content_lines(path: Path) -> list[NumberedLine]:

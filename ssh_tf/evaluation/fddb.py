@@ -25,7 +25,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from ssh_tf.errors import UserError
-from ssh_tf.evaluation.curves import RocCurve
+from ssh_tf.evaluation.curves import CONTINUOUS, DISCRETE, RocCurve
 from ssh_tf.evaluation.detections import (
     NumberedLine,
     content_lines,
@@ -34,8 +34,6 @@ from ssh_tf.evaluation.detections import (
     read_wider,
 )
 from ssh_tf.files import existing_file, existing_folder
-
-DISCRETE, CONTINUOUS = "discrete", "continuous"
 
 _ELLIPSE = ("major_radius", "minor_radius", "angle", "center_x", "center_y")
 _RECTANGLE = ("x", "y", "w", "h")

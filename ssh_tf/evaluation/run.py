@@ -7,22 +7,23 @@ show after hours.
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ssh_tf.data.readers.wider import find_split, read_annotations
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation import fddb, pascal
-from ssh_tf.evaluation.curves import Curve, RocCurve
+from ssh_tf.evaluation.curves import Curve, RocCurve, published_curves, published_rocs
 from ssh_tf.evaluation.detections import image_key, refuse_equal_keys, write_boxes, write_wider
-from ssh_tf.evaluation.report import published_curves, published_rocs
 from ssh_tf.evaluation.score import (
+    DEFAULTS,
+    Options,
     score_fddb,
     score_others,
     score_pascal,
     score_wider,
-    wider_truth,
 )
-from ssh_tf.evaluation.wider import all_faces, subset
+from ssh_tf.evaluation.truth import all_faces, read_truth, subset
 from ssh_tf.files import existing_folder, output_folder, write_text
 from ssh_tf.imaging.files import read_image
 from ssh_tf.imaging.folders import find_images
@@ -95,7 +96,7 @@ def evaluate_wider(
     out: str | Path,
     *,
     ground_truth: Path | None = None,
-    published: Path | None = None,
+    options: Options = DEFAULTS,
     progress: Progress = silent,
 ) -> dict[str, Curve]:
     """Detects a split, scores it and writes `out/detections` and the report.
@@ -106,7 +107,7 @@ def evaluate_wider(
         split: `val`, ...
         out: Folder to write into.
         ground_truth: Folder of the official `.mat` files; by default all annotated faces count.
-        published: See `score_wider`.
+        options: See `score_wider`.
         progress: See `ssh_tf.progress`.
 
     Returns:
@@ -122,15 +123,15 @@ def evaluate_wider(
     if ground_truth is None:
         truth = all_faces(entries)
     else:
-        truth = subset(wider_truth(ground_truth), [entry.name for entry in entries])
-    if published is not None:
-        published_curves(published, truth.kept)
+        truth = subset(read_truth(ground_truth), [entry.name for entry in entries])
+    if options.published is not None:
+        published_curves(options.published, truth.kept)
     refuse_equal_keys(entry.name for entry in entries)
     images = {entry.name: source.images_dir / entry.name for entry in entries}
     unreadable = detect_images(detector, images, detections, whole_pixels=True, progress=progress)
-    return score_wider(
-        detections, truth, out, published=published, unreadable=unreadable, started=started
-    )
+    options = replace(options, unreadable=unreadable, started=started)
+    by_key = {image_key(name): path for name, path in images.items()}
+    return score_wider(detections, truth, out, images=by_key, options=options)
 
 
 def evaluate_fddb(
@@ -139,7 +140,7 @@ def evaluate_fddb(
     folds: str | Path,
     out: str | Path,
     *,
-    published: Path | None = None,
+    options: Options = DEFAULTS,
     progress: Progress = silent,
 ) -> dict[str, RocCurve]:
     """Detects FDDB's ten folds, scores them and writes `out/detections` and the report.
@@ -149,7 +150,7 @@ def evaluate_fddb(
         images: FDDB's `originalPics`, with `2002/07/19/big/img_18.jpg`, ...
         folds: Folder of `FDDB-fold-NN-ellipseList.txt`.
         out: Folder to write into.
-        published: See `score_fddb`.
+        options: See `score_fddb`.
         progress: See `ssh_tf.progress`.
 
     Returns:
@@ -162,19 +163,11 @@ def evaluate_fddb(
     detections = output_folder(out) / "detections"
     root = existing_folder(images, "FDDB's images, 2002/07/19/big/img_18.jpg, ...")
     files = {name: root / f"{name}.jpg" for name in fddb.read_ellipses(Path(folds))}
-    if published is not None:
-        for name in (fddb.DISCRETE, fddb.CONTINUOUS):
-            published_rocs(published, name)
+    if options.published is not None:
+        published_rocs(options.published)
     unreadable = detect_images(detector, files, detections, whole_pixels=False, progress=progress)
-    return score_fddb(
-        detections,
-        folds,
-        images,
-        out,
-        published=published,
-        unreadable=unreadable,
-        started=started,
-    )
+    options = replace(options, unreadable=unreadable, started=started)
+    return score_fddb(detections, folds, images, out, options=options)
 
 
 def evaluate_pascal(
@@ -184,7 +177,7 @@ def evaluate_pascal(
     annotations: str | Path,
     out: str | Path,
     *,
-    published: Path | None = None,
+    options: Options = DEFAULTS,
     progress: Progress = silent,
 ) -> dict[str, Curve]:
     """Detects Pascal Faces or AFW, scores them and writes `out/detections` and the report.
@@ -195,7 +188,7 @@ def evaluate_pascal(
         images: Folder of the images, in depth.
         annotations: face-eval's `.mat`, or the same as `.csv`. Its images are those detected.
         out: Folder to write into.
-        published: See `score_pascal`.
+        options: See `score_pascal`.
         progress: See `ssh_tf.progress`.
 
     Returns:
@@ -209,16 +202,9 @@ def evaluate_pascal(
     root = existing_folder(images, "the data set's images")
     there = {pascal.image_key(path.name): path for path, _ in find_images([root]).images}
     faces = pascal.load_annotations(Path(annotations))
-    if published is not None:
-        score_others(published, faces)
+    if options.published is not None:
+        score_others(options.published, faces)
     files = {key: there.get(key, root / f"{key}.jpg") for key in faces}
     unreadable = detect_images(detector, files, detections, whole_pixels=False, progress=progress)
-    return score_pascal(
-        dataset,
-        detections,
-        annotations,
-        out,
-        published=published,
-        unreadable=unreadable,
-        started=started,
-    )
+    options = replace(options, unreadable=unreadable, started=started)
+    return score_pascal(dataset, detections, annotations, out, options=options)

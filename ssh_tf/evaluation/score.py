@@ -3,31 +3,47 @@
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ssh_tf.data.readers.wider import read_annotations
 from ssh_tf.errors import UserError
-from ssh_tf.evaluation import fddb, pascal
-from ssh_tf.evaluation.curves import Curve, RocCurve
+from ssh_tf.evaluation import fddb, pascal, wider
+from ssh_tf.evaluation.breakdown import OPERATING_SCORE, break_down
+from ssh_tf.evaluation.curves import Curve, RocCurve, published_curves, published_rocs
 from ssh_tf.evaluation.detections import read_wider
-from ssh_tf.evaluation.report import Summary, write_report, write_roc_report
-from ssh_tf.evaluation.wider import WiderGroundTruth, all_faces, evaluate, load_ground_truth
+from ssh_tf.evaluation.report import write_report, write_roc_report
+from ssh_tf.evaluation.summary import THIS_RUN, Summary
+from ssh_tf.evaluation.truth import WiderGroundTruth
 from ssh_tf.files import existing_folder, output_folder
 
 _LOG = logging.getLogger(__name__)
 
 
-def wider_truth(folder: Path) -> WiderGroundTruth:
-    """Reads the official `.mat` files, or a WIDER annotation file if `folder` is one.
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a report shows beside the evaluation itself.
 
-    Args:
-        folder: Folder with `wider_{face,easy,medium,hard}_val.mat`, or a `_bbx_gt.txt` file.
+    Attributes:
+        name: What the detector is called in tables and figures.
+        published: Folder of curves to show beside. WIDER: `wider_pr_info_*.mat`. FDDB: the official
+            program's `<method>DiscROC.txt` and `...ContROC.txt`. Pascal Faces and AFW: other
+            detectors' `<method>.txt` in face-eval's format, to score and show, as its own figures
+            are made.
+        operating_score: The score from which a detection is taken for a face.
+        unreadable: Images the detector could not read; their faces count as missed.
+        started: `time.monotonic()` when the work began; None: now.
     """
-    if folder.is_file():
-        return all_faces(read_annotations(folder))
-    return load_ground_truth(existing_folder(folder, "wider_{face,easy,medium,hard}_val.mat"))
+
+    name: str = THIS_RUN
+    published: Path | None = None
+    operating_score: float = OPERATING_SCORE
+    unreadable: Sequence[str] = ()
+    started: float | None = None
+
+
+DEFAULTS = Options()
 
 
 def score_wider(
@@ -35,48 +51,32 @@ def score_wider(
     truth: WiderGroundTruth,
     out: str | Path,
     *,
-    published: Path | None = None,
-    unreadable: Sequence[str] = (),
-    started: float | None = None,
+    images: Mapping[str, Path] | None = None,
+    options: Options = DEFAULTS,
 ) -> dict[str, Curve]:
     """Scores a folder of result files by the official protocol and writes the report.
 
     Args:
         detections: Folder of result files.
         truth: The annotated faces.
-        out: Folder for `report.json`, `report.md` and the curves.
-        published: Folder of `wider_pr_info_*.mat` curves to draw beside.
-        unreadable: Images the detector could not read, for the report.
-        started: `time.monotonic()` when the work began; by default now.
+        out: Folder for `report.json`, `report.md` and the figures.
+        images: `event/stem` to image file, for the sheet of the worst images; None: no sheet.
+        options: What the report shows beside.
 
     Returns:
         Setting to curve.
     """
-    started = time.monotonic() if started is None else started
+    started = _started(options)
     folder = output_folder(out)
+    others = published_curves(options.published, truth.kept) if options.published else {}
     found = read_wider(existing_folder(detections, "WIDER result files"))
-    curves = evaluate(found, truth)
-    _warn_of_gaps(found, truth.names, len(unreadable))
-    summary = _summary("wider", len(truth.names), found.values(), unreadable, started)
-    write_report(folder, summary, curves, published=published)
+    matches = wider.match(found, truth)
+    curves = wider.curves(matches, truth)
+    _warn_of_gaps(found, truth.names, len(options.unreadable))
+    breakdown = break_down(matches, truth, options.operating_score)
+    summary = _summary("wider", len(truth.names), found.values(), options, started)
+    write_report(folder, summary, curves, others=others, breakdown=breakdown, images=images)
     return curves
-
-
-def _warn_of_gaps(found: Collection[str], names: Sequence[str], unreadable: int) -> None:
-    """Tells of what the protocol passes over in silence: misnamed and missing result files."""
-    strange = sorted(set(found).difference(names))
-    if strange:
-        _LOG.warning(
-            "%d of %d result files are of no image of the ground truth, such as %s. They are "
-            "passed over.",
-            *(len(strange), len(found), strange[0]),
-        )
-    missing = [name for name in names if name not in found]
-    if len(missing) > unreadable:
-        _LOG.warning(
-            "%d of %d images have no result file, such as %s. Their faces count as missed.",
-            *(len(missing), len(names), missing[0]),
-        )
 
 
 def score_fddb(
@@ -85,9 +85,7 @@ def score_fddb(
     images: str | Path,
     out: str | Path,
     *,
-    published: Path | None = None,
-    unreadable: Sequence[str] = (),
-    started: float | None = None,
+    options: Options = DEFAULTS,
 ) -> dict[str, RocCurve]:
     """Scores FDDB detections by the official protocol and writes the report.
 
@@ -96,26 +94,24 @@ def score_fddb(
         folds: Folder of `FDDB-fold-NN-ellipseList.txt`.
         images: FDDB's folder of images, or a text file of lines `name width height`: regions are
             cut at the image's border.
-        out: Folder for `report.json`, `report.md` and the curves.
-        published: Folder of the official program's `<method>DiscROC.txt` and `...ContROC.txt`, to
-            draw beside.
-        unreadable: Images the detector could not read. They have no detection.
-        started: `time.monotonic()` when the work began; by default now.
+        out: Folder for `report.json`, `report.md` and the figures.
+        options: What the report shows beside.
 
     Returns:
         The `discrete` and the `continuous` curve.
     """
-    started = time.monotonic() if started is None else started
+    started = _started(options)
     folder = output_folder(out)
+    others = published_rocs(options.published) if options.published else {}
     ellipses = fddb.read_ellipses(Path(folds))
-    readable = [name for name in ellipses if name not in set(unreadable)]
+    readable = [name for name in ellipses if name not in set(options.unreadable)]
     sizes = fddb.read_image_sizes(Path(images), readable)
     found = fddb.read_detections(Path(detections))
-    # Nothing is found in an image that can't be read, so its size is of no account.
-    missed = {name: np.zeros((0, 5)) for name in unreadable}
-    curves = fddb.evaluate(found | missed, ellipses, sizes | dict.fromkeys(unreadable, (1, 1)))
-    summary = _summary("fddb", len(ellipses), found.values(), unreadable, started)
-    write_roc_report(folder, summary, curves, published=published)
+    # Nothing is found in an image that can't be read, so that its size does not matter.
+    nothing = {name: np.zeros((0, 5)) for name in options.unreadable}
+    curves = fddb.evaluate(found | nothing, ellipses, sizes | dict.fromkeys(nothing, (1, 1)))
+    summary = _summary("fddb", len(ellipses), found.values(), options, started)
+    write_roc_report(folder, summary, curves, others=others)
     return curves
 
 
@@ -125,9 +121,7 @@ def score_pascal(
     annotations: str | Path,
     out: str | Path,
     *,
-    published: Path | None = None,
-    unreadable: Sequence[str] = (),
-    started: float | None = None,
+    options: Options = DEFAULTS,
 ) -> dict[str, Curve]:
     """Scores Pascal Faces or AFW detections by the protocol of face-eval and writes the report.
 
@@ -135,22 +129,19 @@ def score_pascal(
         dataset: `pascal` or `afw`.
         detections: A text file in face-eval's format, or a folder of result files in WIDER's.
         annotations: face-eval's `.mat`, or the same as `.csv`.
-        out: Folder for `report.json`, `report.md` and the curve.
-        published: Folder of other detectors' `<method>.txt` in face-eval's format, to score and
-            draw beside, as its own figures are made.
-        unreadable: Images the detector could not read, for the report.
-        started: `time.monotonic()` when the work began; by default now.
+        out: Folder for `report.json`, `report.md` and the figures.
+        options: What the report shows beside.
 
     Returns:
         The curve, under the data set's name.
     """
-    started = time.monotonic() if started is None else started
+    started = _started(options)
     folder = output_folder(out)
     faces = pascal.load_annotations(Path(annotations))
+    others = {dataset: score_others(options.published, faces)} if options.published else {}
     found = pascal.read_detections(Path(detections))
     curves = {dataset: pascal.evaluate(found, faces).curve}
-    summary = _summary(dataset, len(faces), [found.boxes], unreadable, started)
-    others = {} if published is None else {dataset: score_others(published, faces)}
+    summary = _summary(dataset, len(faces), [found.boxes], options, started)
     write_report(folder, summary, curves, others=others)
     return curves
 
@@ -168,17 +159,39 @@ def score_others(folder: Path, faces: Mapping[str, pascal.Faces]) -> dict[str, C
     return {file.stem: pascal.evaluate(pascal.read_detections(file), faces).curve for file in files}
 
 
+def _warn_of_gaps(found: Collection[str], names: Sequence[str], unreadable: int) -> None:
+    """Warns of what the protocol ignores in silence: misnamed and missing result files."""
+    unknown = sorted(set(found).difference(names))
+    if unknown:
+        _LOG.warning(
+            "%d of %d result files belong to no image of the ground truth, such as %s. They are "
+            "ignored.",
+            len(unknown),
+            len(found),
+            unknown[0],
+        )
+    missing = [name for name in names if name not in found]
+    if len(missing) > unreadable:
+        _LOG.warning(
+            "%d of %d images have no result file, such as %s. Their faces count as missed.",
+            len(missing),
+            len(names),
+            missing[0],
+        )
+
+
+def _started(options: Options) -> float:
+    return time.monotonic() if options.started is None else options.started
+
+
 def _summary(
-    dataset: str,
-    images: int,
-    boxes: Iterable[Sized],
-    unreadable: Sequence[str],
-    started: float,
+    dataset: str, images: int, boxes: Iterable[Sized], options: Options, started: float
 ) -> Summary:
     return Summary(
         dataset=dataset,
         images=images,
         detections=sum(len(rows) for rows in boxes),
         seconds=time.monotonic() - started,
-        unreadable=list(unreadable),
+        unreadable=list(options.unreadable),
+        name=options.name,
     )

@@ -8,8 +8,8 @@ from ssh_tf.data.annotations import training_corners
 from ssh_tf.data.readers.wider import find_split, read_annotations
 from ssh_tf.evaluation.detections import read_wider
 from ssh_tf.evaluation.run import detect_images
-from ssh_tf.evaluation.score import wider_truth
-from ssh_tf.evaluation.wider import all_faces, evaluate, subset
+from ssh_tf.evaluation.truth import all_faces, read_truth, subset
+from ssh_tf.evaluation.wider import evaluate
 from ssh_tf.imaging.draw import draw_boxes
 from ssh_tf.imaging.files import read_image
 from ssh_tf.inference.detector import Detector
@@ -40,7 +40,7 @@ def validator(config: Config) -> Validate | None:
     truth = all_faces(entries)
     if chosen.ground_truth is not None:
         names = [entry.name for entry in entries]
-        truth = subset(wider_truth(Path(chosen.ground_truth)), names)
+        truth = subset(read_truth(Path(chosen.ground_truth)), names)
     images = {entry.name: source.images_dir / entry.name for entry in entries}
 
     def validate(network: SSH) -> Validated:

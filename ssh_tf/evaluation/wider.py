@@ -6,7 +6,7 @@ What the official MATLAB code does and re-implementations often miss:
 
 - boxes of the ground truth are int32, so the IoU is rounded to 0 or 1: a detection matches the
   *first* face in the file with IoU >= 0.5, not the best one;
-- scores are normalised by the smallest and the largest of the whole set, in single precision;
+- scores are normalized by the smallest and the largest of the whole set, in single precision;
 - detections are sorted per image, equal scores keeping the file's order;
 - a missing or empty result file means no detections, and its faces are missed;
 - 0/0 precision is no precision: it takes no part in the average.
@@ -16,128 +16,40 @@ References:
     in the official SSH repository as `lib/wider_eval_tools`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage
-from ssh_tf.data.readers.wider_mat import read_cells, read_mat
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.curves import Curve, voc_ap
-from ssh_tf.evaluation.detections import image_key
-from ssh_tf.files import existing_file, existing_folder
+from ssh_tf.evaluation.truth import WiderGroundTruth, to_int32
 
-SETTINGS = ("easy", "medium", "hard")
 NO_MATCH = -1
+# What a detection is in one setting.
+FOUND, FALSE, IGNORED = 1, 0, -1
 
 # 1 - 0.001, ..., 1 - 1, computed as the official code does.
 _THRESHOLDS = 1.0 - np.arange(1, 1001) / 1000
-_INT32 = np.iinfo(np.int32)
-_TOOL = "the official ground truth wider_{face,easy,medium,hard}_val.mat (WIDER FACE's eval_tools)"
 
 
-@dataclass(frozen=True)
-class WiderGroundTruth:
-    """Annotated faces of a set of images, and which of them count in each setting.
-
-    Faces that do not count in a setting are ignored there: a detection that matches one is neither
-    right nor wrong.
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """All detections on the images of a ground truth, in its order, by falling score in an image.
 
     Attributes:
-        names: `event/stem` of each image.
-        faces: Per image `[F, 4]` int32, `x, y, w, h` in px, degenerate boxes included.
-        kept: Setting to, per image, the 0-based indices of the faces that count.
+        images: `[D]` int64, the image's row in the ground truth.
+        boxes: `[D, 4]` float64, `x, y, w, h` in px.
+        scores: `[D]` float64, as the detector gave them.
+        normalized: `[D]` float64, the scores by which the protocol ranks.
+        faces: `[D]` int64, index of the matched face among the faces of all images, or `NO_MATCH`.
     """
 
-    names: list[str]
-    faces: list[np.ndarray]
-    kept: dict[str, list[np.ndarray]]
-
-
-def load_ground_truth(folder: Path) -> WiderGroundTruth:
-    """Reads the official ground truth of WIDER FACE val.
-
-    Args:
-        folder: Holds `wider_face_val.mat` and `wider_{easy,medium,hard}_val.mat`.
-
-    Returns:
-        3,226 images; 7,211 faces count in easy, 13,319 in medium, 31,958 in hard.
-
-    Raises:
-        UserError: If a file is missing or is not of this form.
-    """
-    existing_folder(folder, _TOOL)
-    path = folder / "wider_face_val.mat"
-    everything = _bytes(path)
-    stems = read_cells(everything, path, "file_list")
-    events = read_mat(everything, path, "event_list").ravel()
-    names = [
-        f"{event.item()}/{stem.item()}"
-        for event, cells in zip(events, stems, strict=True)
-        for stem in cells
-    ]
-    faces = [
-        b.astype(np.int32) for cells in read_cells(everything, path, "face_bbx_list") for b in cells
-    ]
-    kept = {}
-    for setting in SETTINGS:
-        path = folder / f"wider_{setting}_val.mat"
-        events_kept = read_cells(_bytes(path), path, "gt_list")
-        # MATLAB counts from 1.
-        kept[setting] = [k.ravel().astype(np.int64) - 1 for cells in events_kept for k in cells]
-    return WiderGroundTruth(names, faces, kept)
-
-
-def all_faces(images: Sequence[AnnotatedImage], *, minimum_height: float = 0) -> WiderGroundTruth:
-    """Makes a ground truth with the one setting `all` from text annotations.
-
-    For splits without official difficulty settings. Faces flagged invalid, without extent or lower
-    than `minimum_height` are ignored.
-
-    Args:
-        images: Entries of an annotation file.
-        minimum_height: Lowest face that counts, px.
-
-    Returns:
-        The images in the same order. An image without faces holds one ignored box of zeros, as in
-        WIDER's own files: with it the protocol counts detections there as false positives.
-    """
-    kept = [_counted_faces(image, minimum_height) for image in images]
-    faces = [
-        _int32(image.boxes if len(image.boxes) else np.zeros((1, 4))).astype(np.int32)
-        for image in images
-    ]
-    return WiderGroundTruth([image_key(image.name) for image in images], faces, {"all": kept})
-
-
-def subset(ground_truth: WiderGroundTruth, names: Iterable[str]) -> WiderGroundTruth:
-    """Restricts a ground truth to some of its images.
-
-    Args:
-        ground_truth: The whole.
-        names: `event/stem`, or with an image suffix, in any order.
-
-    Returns:
-        The named images in the order of `ground_truth`.
-
-    Raises:
-        UserError: If a name is not in `ground_truth`.
-    """
-    wanted = {image_key(name) for name in names}
-    unknown = sorted(wanted.difference(ground_truth.names))
-    if unknown:
-        raise UserError(
-            f"The ground truth has no image {unknown[0]} ({len(unknown)} of {len(wanted)} names "
-            "unknown). Use the ground truth of the same split."
-        )
-    rows = [row for row, name in enumerate(ground_truth.names) if name in wanted]
-    return WiderGroundTruth(
-        [ground_truth.names[row] for row in rows],
-        [ground_truth.faces[row] for row in rows],
-        {setting: [kept[row] for row in rows] for setting, kept in ground_truth.kept.items()},
-    )
+    images: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    normalized: np.ndarray
+    faces: np.ndarray
 
 
 def evaluate(
@@ -147,40 +59,89 @@ def evaluate(
 
     Args:
         detections: `event/stem` to `[D, 5]`, `x, y, w, h` in px and a finite score. An image may be
-            missing or have none: its faces are missed. Other images are passed over.
+            missing or have none: its faces are missed. Other images are ignored.
         ground_truth: The annotated images.
 
     Returns:
         Per setting the curve at 1,000 thresholds. AP is 0 without any detection, and NaN where no
-        face counts. If all scores are equal, normalising them is 0/0, no detection passes any
+        face counts. If all scores are equal, normalizing them is 0/0, no detection passes any
         threshold (NaN >= t is false in MATLAB too) and AP is 0.
 
     Raises:
         UserError: If there are detections, but for none of the ground truth's images.
     """
+    matches = match(detections, ground_truth)
+    return curves(matches, ground_truth)
+
+
+def curves(matches: Matches, ground_truth: WiderGroundTruth) -> dict[str, Curve]:
+    """Returns setting to curve, as `evaluate` does, of detections that are matched already."""
+    found = {}
+    for setting in ground_truth.kept:
+        counted = counted_faces(ground_truth, setting)
+        found[setting] = curve(matches.normalized, judge(matches, counted), int(counted.sum()))
+    return found
+
+
+def match(detections: Mapping[str, np.ndarray], ground_truth: WiderGroundTruth) -> Matches:
+    """Finds each detection's face; arguments and errors are those of `evaluate`."""
     _require_common_image(detections, ground_truth.names)
     empty = np.zeros((0, 5))
     tables = [_by_score(detections.get(name, empty)) for name in ground_truth.names]
-    scores = _normalise(np.concatenate([empty[:, 4], *(table[:, 4] for table in tables)]))
-    # The official code skips images without any box in the ground truth; `_match` of such an image
-    # matches nothing, so their detections are taken out here.
-    counted = np.repeat([len(faces) > 0 for faces in ground_truth.faces], list(map(len, tables)))
+    joined = np.concatenate([empty, *tables])  # [D, 5]
+    images = np.repeat(np.arange(len(tables)), np.array([*map(len, tables)], np.int64))  # [D]
+    normalized = _normalize(joined[:, 4])  # over all images, also those skipped below
+    faces = _match_all(ground_truth.faces, tables)
+    # The official code skips images without any box in the ground truth.
+    has_faces = np.array([len(boxes) > 0 for boxes in ground_truth.faces], bool)
+    kept = has_faces[images]
+    return Matches(images[kept], joined[kept, :4], joined[kept, 4], normalized[kept], faces[kept])
+
+
+def counted_faces(ground_truth: WiderGroundTruth, setting: str) -> np.ndarray:
+    """Tells which faces count in a setting: `[F]` bool over all images' faces."""
     offsets = np.cumsum([0, *map(len, ground_truth.faces)])
-    matches = _match_all(ground_truth.faces, tables, offsets)
-    return {
-        setting: _curve(scores[counted], matches[counted], _kept_mask(kept, offsets))
-        for setting, kept in ground_truth.kept.items()
-    }
+    counted = np.zeros(offsets[-1], bool)
+    for indices, offset in zip(ground_truth.kept[setting], offsets[:-1], strict=True):
+        counted[indices + offset] = True
+    return counted
 
 
-def _bytes(path: Path) -> bytes:
-    return existing_file(path, f"a part of {_TOOL}").read_bytes()
+def judge(matches: Matches, counted: np.ndarray) -> np.ndarray:
+    """Tells right detections from wrong ones.
+
+    Args:
+        matches: All detections.
+        counted: `[F]` bool, the faces that count.
+
+    Returns:
+        `[D]` int64: `FOUND` for the first detection of a face that counts, `FALSE` for further ones
+        of it and for those of no face, `IGNORED` for those of a face that does not count.
+    """
+    matched = matches.faces != NO_MATCH
+    right = matched.copy()
+    right[matched] = counted[matches.faces[matched]]
+    verdicts = np.where(matched & ~right, IGNORED, FALSE)
+    candidates = np.flatnonzero(right)
+    # Detections of an image fall in score, so the first one of a face is its best.
+    _, first = np.unique(matches.faces[candidates], return_index=True)
+    verdicts[candidates[first]] = FOUND
+    return verdicts
 
 
-def _counted_faces(image: AnnotatedImage, minimum_height: float) -> np.ndarray:
-    width, height = image.boxes[:, 2], image.boxes[:, 3]
-    valid = image.attributes[:, ATTRIBUTES.index("invalid")] == 0
-    return np.flatnonzero(valid & (width > 0) & (height > 0) & (height >= minimum_height))
+def curve(normalized: np.ndarray, verdicts: np.ndarray, faces: int) -> Curve:
+    """Counts found faces and detections above each of the protocol's 1,000 thresholds.
+
+    Args:
+        normalized: `[D]` scores in `[0, 1]`.
+        verdicts: `[D]`, see `judge`.
+        faces: Number of faces that count.
+    """
+    found = _count_from(normalized[verdicts == FOUND])  # [1000]
+    proposed = _count_from(normalized[verdicts != IGNORED])  # [1000]
+    with np.errstate(invalid="ignore"):
+        precision, recall = found / proposed, found / np.float64(faces)
+    return Curve(voc_ap(recall, precision), precision, recall)
 
 
 def _require_common_image(detections: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
@@ -196,7 +157,7 @@ def _by_score(table: np.ndarray) -> np.ndarray:
     return table[np.argsort(-table[:, 4], kind="stable")]
 
 
-def _normalise(scores: np.ndarray) -> np.ndarray:
+def _normalize(scores: np.ndarray) -> np.ndarray:
     """Maps all scores to `[0, 1]`, `[D]` float64 holding single-precision values."""
     single = scores.astype(np.float32)
     # Where the official code's running extremes start: it shows if all scores are negative.
@@ -206,15 +167,15 @@ def _normalise(scores: np.ndarray) -> np.ndarray:
         return ((single - lowest) / (highest - lowest)).astype(np.float64)
 
 
-def _match_all(
-    faces: Sequence[np.ndarray], tables: Sequence[np.ndarray], offsets: np.ndarray
-) -> np.ndarray:
+def _match_all(faces: Sequence[np.ndarray], tables: Sequence[np.ndarray]) -> np.ndarray:
     """Returns, for all detections, the matched face's index among all faces, or `NO_MATCH`."""
-    matches = [np.zeros(0, np.int64)]
-    for image_faces, table, offset in zip(faces, tables, offsets[:-1], strict=True):
-        match = first_match(image_faces, table[:, :4])
-        matches.append(np.where(match == NO_MATCH, NO_MATCH, match + offset))
-    return np.concatenate(matches)
+    found = [np.zeros(0, np.int64)]
+    offset = 0
+    for image_faces, table in zip(faces, tables, strict=True):
+        local = first_match(image_faces, table[:, :4])
+        found.append(np.where(local == NO_MATCH, NO_MATCH, local + offset))
+        offset += len(image_faces)
+    return np.concatenate(found)
 
 
 def first_match(faces: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -251,41 +212,7 @@ def _corners_and_area(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Converts `x, y, w, h` to rounded corners `[N, 4]` and inclusive areas `[N]`, int64."""
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     sides = corners[:, 2:] - corners[:, :2] + 1
-    return _int32(corners), _int32(sides[:, 0] * sides[:, 1])
-
-
-def _int32(values: np.ndarray) -> np.ndarray:
-    """Rounds as MATLAB's `int32` does, into int64 so that sums and products cannot overflow."""
-    rounded: np.ndarray = np.trunc(values + np.copysign(0.5, values))
-    return rounded.clip(_INT32.min, _INT32.max).astype(np.int64)
-
-
-def _kept_mask(kept: Sequence[np.ndarray], offsets: np.ndarray) -> np.ndarray:
-    """Returns `[F]` bool over all images' faces."""
-    mask = np.zeros(offsets[-1], bool)
-    for indices, offset in zip(kept, offsets[:-1], strict=True):
-        mask[indices + offset] = True
-    return mask
-
-
-def _curve(scores: np.ndarray, matches: np.ndarray, kept: np.ndarray) -> Curve:
-    """Counts found faces and detections above each threshold.
-
-    Args:
-        scores: `[D]` normalised, falling within each image.
-        matches: `[D]` index of the matched face or `NO_MATCH`.
-        kept: `[F]` bool, the faces that count.
-    """
-    matched = matches != NO_MATCH
-    matched_kept = matched.copy()
-    matched_kept[matched] = kept[matches[matched]]
-    # The first detection of a face finds it; further ones stay as false positives.
-    _, first = np.unique(matches[matched_kept], return_index=True)
-    found = _count_from(scores[matched_kept][first])
-    proposed = _count_from(scores[~matched | matched_kept])
-    with np.errstate(invalid="ignore"):
-        precision, recall = found / proposed, found / kept.sum()
-    return Curve(voc_ap(recall, precision), precision, recall)
+    return to_int32(corners), to_int32(sides[:, 0] * sides[:, 1])
 
 
 def _count_from(scores: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ssh_tf import signature
 from ssh_tf.config import ExportConfig
-from ssh_tf.imaging.files import decode, header_size
+from ssh_tf.imaging.decoder import decode, header_size
 from ssh_tf.imaging.header import PNG_SIGNATURE
 from ssh_tf.inference.graph import ScoredBoxes
 

@@ -7,9 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf import signature
-from ssh_tf.imaging.files import decode
-
-WARMUP = "assets.extra/tf_serving_warmup_requests"
+from ssh_tf.imaging.decoder import decode
 
 
 def write_warmup(folder: Path, image: np.ndarray) -> bool:
@@ -26,7 +24,7 @@ def write_warmup(folder: Path, image: np.ndarray) -> bool:
         from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
     except ImportError:
         return False
-    path = folder / WARMUP
+    path = folder / signature.WARMUP
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for name, inputs in requests(image).items():

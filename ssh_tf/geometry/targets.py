@@ -17,8 +17,11 @@ Tensor = Any
 
 IGNORE, NEGATIVE, POSITIVE = -1, 0, 1
 
-# Faces compared with all anchors at once: bounds memory, whatever the number of faces.
-_CHUNK = 32
+# Rows that fill up a list of faces: no face has four corners at -1.
+FACE_PADDING = -1.0
+# Faces that `match` compares with all anchors at once: bounds memory, whatever their number. As it
+# adds at least one row of padding, lists of a multiple of this less one need no other.
+FACE_ROWS = 32
 
 
 def trainable_anchors(anchors: Tensor, sizes: Tensor, *, allowed_border: int) -> Tensor:
@@ -58,14 +61,14 @@ def match(anchors: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
         that face; the first one of equals.
     """
     batch, count = ops.shape(faces)[0], ops.shape(faces)[1]
-    chunks = count // _CHUNK + 1  # at least one padding row, so that no face at all is normal
-    faces = ops.pad(faces, [[0, 0], [0, chunks * _CHUNK - count], [0, 0]])
+    chunks = count // FACE_ROWS + 1  # at least one padding row, so that no face at all is normal
+    faces = ops.pad(faces, [[0, 0], [0, chunks * FACE_ROWS - count], [0, 0]])
 
     def compare(i: Tensor, best: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         best_iou, best_index = best
-        chunk = ops.slice(faces, (0, i * _CHUNK, 0), (batch, _CHUNK, 4))
+        chunk = ops.slice(faces, (0, i * FACE_ROWS, 0), (batch, FACE_ROWS, 4))
         iou = pairwise_iou(anchors, chunk)  # [B, N, chunk]
-        index = ops.cast(ops.argmax(iou, axis=-1), "int32") + i * _CHUNK
+        index = ops.cast(ops.argmax(iou, axis=-1), "int32") + i * FACE_ROWS
         iou = ops.max(iou, axis=-1)
         better = iou > best_iou  # strictly: the first of equals stays
         return ops.where(better, iou, best_iou), ops.where(better, index, best_index)

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ssh_tf.errors import UserError
 from ssh_tf.files import atomic_path
 
 # Scores are written beside boxes from this width on; on smaller ones they would hide the face.
@@ -97,7 +98,20 @@ def _label(canvas: np.ndarray, boxes: np.ndarray, scores: np.ndarray, scale: flo
 
 
 def save_picture(path: Path, image: np.ndarray) -> None:
-    """Writes an RGB image, whole or not at all; folders are made. The suffix gives the format."""
+    """Writes an RGB image, whole or not at all; folders are made. The suffix gives the format.
+
+    Nothing but the pixels is written: no orientation, place, time or thumbnail.
+
+    Raises:
+        UserError: If the format is not known, or does not take a picture of this size.
+    """
+    try:
+        whole, encoded = cv2.imencode(path.suffix, image[..., ::-1])
+    except cv2.error:
+        whole = False
+    if not whole:
+        height, width = image.shape[:2]
+        raise UserError(f"{path}: a picture of {width} x {height} px can't be written.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(cv2.imencode(path.suffix, image[..., ::-1])[1].tobytes())
+        temporary.write_bytes(encoded.tobytes())

@@ -1,90 +1,21 @@
 """Image files: from a file's bytes to pixels."""
 
 import os
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import tensorflow as tf
 
 from ssh_tf.config import MAX_PIXELS
 from ssh_tf.errors import UserError
-from ssh_tf.imaging import pillow
+from ssh_tf.imaging import decoder, pillow
 from ssh_tf.imaging.fetch import fetch, is_url
 from ssh_tf.imaging.header import JPEG_SIGNATURE, PNG_SIGNATURE, orientation
 from ssh_tf.imaging.orientation import upright as turn_upright
 
-Tensor = Any
 FileSource = str | os.PathLike[str] | bytes | BinaryIO
 
 _MAX_BYTES = 8 * MAX_PIXELS  # a PNG of four channels of 16 bits, not compressed at all
-
-
-def decode(encoded: Tensor) -> Tensor:
-    """Decodes a JPEG or PNG to RGB.
-
-    Args:
-        encoded: Scalar string, the file's bytes.
-
-    Returns:
-        `[H, W, 3]` uint8. Grey is repeated, alpha and 16-bit depth are dropped; EXIF rotation is
-        not applied, as WIDER's boxes are drawn on the stored pixels.
-
-    Raises:
-        tf.errors.InvalidArgumentError: If the bytes are neither, or incomplete.
-    """
-    jpeg = tf.io.is_jpeg(encoded)
-    png = tf.strings.substr(encoded, 0, len(PNG_SIGNATURE)) == PNG_SIGNATURE
-    # `decode_png` also takes other formats, of which WebP gets a fourth axis.
-    with tf.control_dependencies([tf.debugging.Assert(jpeg | png, ["neither JPEG nor PNG"])]):
-        return tf.cond(jpeg, lambda: _decode_jpeg(encoded), lambda: _decode_png(encoded))
-
-
-def decode_bytes(encoded: bytes) -> Tensor:
-    """Does what `decode` does in one operation, outside of graphs: other threads run meanwhile.
-
-    Args:
-        encoded: A file's bytes that begin like a JPEG or a PNG.
-
-    Returns:
-        As `decode`.
-
-    Raises:
-        tf.errors.InvalidArgumentError: If they are incomplete or damaged.
-    """
-    return _decode_png(encoded) if encoded.startswith(PNG_SIGNATURE) else _decode_jpeg(encoded)
-
-
-def _decode_jpeg(encoded: Tensor) -> Tensor:
-    # The accurate transform is the one OpenCV and PIL use.
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
-
-
-def _decode_png(encoded: Tensor) -> Tensor:
-    return tf.io.decode_png(encoded, channels=3)
-
-
-def header_size(encoded: Tensor) -> Tensor:
-    """Reads the size that a JPEG's or PNG's header states, without decoding it.
-
-    Args:
-        encoded: Scalar string, the file's bytes.
-
-    Returns:
-        `[2]` int64, height and width, px.
-
-    Raises:
-        tf.errors.InvalidArgumentError: If the bytes are neither, or the header is incomplete.
-    """
-
-    def png() -> Tensor:
-        # Signature, length and type of the first chunk; then width and height, big-endian.
-        sides = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
-        return tf.cast(tf.ensure_shape(sides, [2])[::-1], tf.int64)
-
-    def jpeg() -> Tensor:
-        return tf.cast(tf.io.extract_jpeg_shape(encoded)[:2], tf.int64)
-
-    return tf.cond(tf.io.is_jpeg(encoded), jpeg, png)
 
 
 def read_image(source: FileSource, *, upright: bool = True) -> np.ndarray:
@@ -112,12 +43,14 @@ def read_image(source: FileSource, *, upright: bool = True) -> np.ndarray:
 def _decode_whole(encoded: bytes, name: str) -> np.ndarray:
     """Decodes a JPEG or PNG whose size is within the limits, or says why not."""
     try:
-        height, width = header_size(encoded).numpy().tolist()
+        height, width = decoder.header_size(encoded).numpy().tolist()
         pillow.check_size(width, height, name)
-        return np.asarray(decode_bytes(encoded))
+        return np.asarray(decoder.decode_bytes(encoded))
     except tf.errors.ResourceExhaustedError as error:
         raise UserError(f"{name} needs more memory than there is.") from error
     except tf.errors.OpError as error:
+        if error.message == decoder.TOO_MUCH_TEXT:
+            raise UserError(f"{name} is refused: {decoder.TOO_MUCH_TEXT}.") from error
         raise UserError(f"{name} is not a whole JPEG or PNG image.") from error
 
 

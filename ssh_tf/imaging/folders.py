@@ -29,7 +29,8 @@ class FoundImages(NamedTuple):
 
     Attributes:
         images: `(path, name)` of each image: the name is relative to the folder it was found in.
-        skipped: Files that are no images, and hidden files and folders.
+        skipped: Files that are no images, folders that are empty or can't be read, and all that is
+            hidden.
     """
 
     images: list[tuple[Path, Path]]
@@ -73,14 +74,18 @@ def _walk(folder: Path, skipped: list[Path], entered: frozenset[str]) -> Iterato
         entered: The real paths of the folders on the way: a link to one of them is a loop.
     """
     real = os.path.realpath(folder)
-    if real in entered:
-        return
-    for entry in sorted(folder.iterdir()):
+    try:
+        entries = [] if real in entered else sorted(folder.iterdir())
+    except OSError:  # No permission, or gone meanwhile.
+        entries = []
+    if not entries:
+        skipped.append(folder)
+    for entry in entries:
         if entry.name.startswith("."):
             skipped.append(entry)
-        elif entry.is_dir():
+        elif os.path.isdir(entry):
             yield from _walk(entry, skipped, entered | {real})
-        elif entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
+        elif entry.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(entry):
             yield entry
         else:
             skipped.append(entry)

@@ -1,6 +1,6 @@
 """What the head of an image file states, without decoding it and without TensorFlow.
 
-`imaging/orientation.py` reads the orientation by the same rules inside a graph.
+`imaging/parts.py` and `imaging/orientation.py` follow the same rules inside a graph.
 """
 
 import struct
@@ -17,7 +17,7 @@ UPRIGHT = 1
 FIRST_TRANSPOSED = 5
 ORIENTATION_TAG, SHORT = 0x0112, 3
 EXIF_PREFIX = b"Exif\0\0"
-# The orientation is looked for in so many JPEG segments or PNG chunks: a file can hold millions.
+# So many JPEG segments or PNG chunks are looked at: a file can hold millions.
 MAX_PARTS = 1000
 
 # Start-of-frame markers: C0 to CF without DHT, JPG and DAC.
@@ -26,7 +26,16 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 BARE_MARKERS = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 # EOI and SOS: what follows is not a header any more.
 LAST_MARKERS = frozenset({0xD9, 0xDA})
-APP1 = 0xE1
+APP1, START_OF_SCAN = 0xE1, 0xDA
+
+# Chunks of a PNG that libpng inflates although nobody asked for them: each to at most 8 MB. A byte
+# inflates to at most 1,032.
+TEXT_CHUNKS = (b"zTXt", b"iTXt")
+INFLATION, INFLATION_LIMIT = 1032, 8_000_000
+# All together may take as long as half a second. A text of 60 kB in each of eight chunks may pass.
+MAX_INFLATED_TEXT = 64_000_000
+# Encoders write chunks of at least some kilobytes; a file of millions of small ones is an attack.
+SMALL_CHUNK = 512
 
 
 def stored_size(data: bytes) -> tuple[int, int] | None:
@@ -68,6 +77,25 @@ def orientation(data: bytes) -> int:
     return exif_orientation(_jpeg_exif(data))
 
 
+def inflated_text(data: bytes) -> int:
+    """Returns the most bytes that the compressed texts of a PNG can grow to when it is decoded.
+
+    Args:
+        data: The bytes of a PNG. More chunks than any encoder writes count as texts without end.
+    """
+    most = MAX_PARTS + len(data) // SMALL_CHUNK
+    chunks = list(islice(_png_chunks(data), most + 1))
+    if len(chunks) > most:
+        return 2**40
+    texts = [length for kind, _, length in chunks if kind in TEXT_CHUNKS]
+    return sum(min(INFLATION * length, INFLATION_LIMIT) for length in texts)
+
+
+def scan_start(data: bytes) -> int:
+    """Returns the position of a JPEG's first scan; 0 if none of the first `MAX_PARTS` is one."""
+    return next((at for marker, at in _jpeg_parts(data) if marker == START_OF_SCAN), 0)
+
+
 def exif_orientation(exif: bytes) -> int:
     """Reads the orientation in the first directory of a block of EXIF.
 
@@ -97,29 +125,29 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def _jpeg_exif(data: bytes) -> bytes:
-    for marker, at in islice(_jpeg_parts(data), MAX_PARTS):
-        if marker == APP1:
+    for marker, at in _jpeg_parts(data):
+        if marker == APP1 and data.startswith(EXIF_PREFIX, at + 4):
             (length,) = struct.unpack_from(">H", data, at + 2)
-            payload = data[at + 4 : at + 2 + length]
-            if payload.startswith(EXIF_PREFIX):
-                return payload
+            return data[at + 4 : at + 2 + length]
     return b""
 
 
 def _jpeg_parts(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yields `(marker, position)` of each part of a JPEG's header.
+    """Yields `(marker, position)` of each part of a JPEG's header, at most `MAX_PARTS`.
 
     Decoders skip what stands between two segments. Each such byte is a part of its own, marker 0.
     """
     at = 2 if data.startswith(JPEG_START) else len(data)
-    while at + 4 <= len(data):
+    for _ in range(MAX_PARTS):
+        if at + 4 > len(data):
+            return
         prefix, marker, length = struct.unpack_from(">BBH", data, at)
         if prefix != 0xFF or marker == 0xFF:  # Stray or fill byte.
             marker, step = 0, 1
         elif marker in BARE_MARKERS:
             step = 2
         elif marker in LAST_MARKERS:
-            return
+            step = len(data)
         else:
             step = 2 + length
         yield marker, at
@@ -127,12 +155,16 @@ def _jpeg_parts(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _png_exif(data: bytes) -> bytes:
-    at = len(PNG_SIGNATURE)
-    for _ in range(MAX_PARTS):
-        if at + 8 > len(data):
-            break
-        length, kind = struct.unpack_from(">I4s", data, at)
+    for kind, at, length in islice(_png_chunks(data), MAX_PARTS):
         if kind == b"eXIf":
             return data[at + 8 : at + 8 + length]
-        at += 12 + length  # Length, type, data, checksum.
     return b""
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yields `(kind, position, length of the data)` of each chunk."""
+    at = len(PNG_SIGNATURE)
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        yield kind, at, length
+        at += 12 + length  # Length, kind, data, checksum.

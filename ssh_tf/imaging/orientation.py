@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ssh_tf.imaging import parts
 from ssh_tf.imaging.header import (
     APP1,
-    BARE_MARKERS,
     EXIF_PREFIX,
     FIRST_TRANSPOSED,
     JPEG_START,
-    LAST_MARKERS,
-    MAX_PARTS,
     ORIENTATION_TAG,
     PNG_SIGNATURE,
     SHORT,
@@ -70,6 +68,32 @@ def upright_graph(image: Tensor, orientation: Tensor) -> Tensor:
     return tf.ensure_shape(image[::rows, ::columns], [None, None, channels])
 
 
+def upright_size_graph(size: Tensor, orientation: Tensor) -> Tensor:
+    """Does what `header.turned_size` does, in a graph: `[2]` height and width to the same."""
+    return tf.where(orientation >= FIRST_TRANSPOSED, size[::-1], size)
+
+
+def upright_boxes_graph(boxes: Tensor, size: Tensor, orientation: Tensor) -> Tensor:
+    """Moves boxes to where `upright_graph` moves what they surround.
+
+    Args:
+        boxes: `[N, 4]` float32, half-open, px of the stored image.
+        size: `[2]` int, its height and width, px.
+        orientation: Scalar int32, 1 to 8.
+
+    Returns:
+        `[N, 4]` float32, half-open, px of the upright image.
+    """
+    transposed = tf.gather(boxes, [1, 0, 3, 2], axis=-1)
+    boxes = tf.where(orientation >= FIRST_TRANSPOSED, transposed, boxes)
+    height, width = tf.unstack(tf.cast(upright_size_graph(size, orientation), tf.float32))
+    x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
+    to_left, up = (tf.gather(steps, orientation) < 0 for steps in (_COLUMN_STEPS, _ROW_STEPS))
+    x1, x2 = tf.where(to_left, width - x2, x1), tf.where(to_left, width - x1, x2)
+    y1, y2 = tf.where(up, height - y2, y1), tf.where(up, height - y1, y2)
+    return tf.stack([x1, y1, x2, y2], axis=-1)
+
+
 def orientation_graph(encoded: Tensor) -> Tensor:
     """Does what `header.orientation` does, in a graph.
 
@@ -81,8 +105,8 @@ def orientation_graph(encoded: Tensor) -> Tensor:
     """
     exif = tf.case(
         [
-            (_starts_with(encoded, PNG_SIGNATURE), lambda: _png_exif(encoded)),
-            (_starts_with(encoded, JPEG_START), lambda: _jpeg_exif(encoded)),
+            (parts.starts_with(encoded, PNG_SIGNATURE), lambda: _png_exif(encoded)),
+            (parts.starts_with(encoded, JPEG_START), lambda: _jpeg_exif(encoded)),
         ],
         default=lambda: tf.constant(b""),
     )
@@ -91,9 +115,9 @@ def orientation_graph(encoded: Tensor) -> Tensor:
 
 def _exif_orientation(exif: Tensor) -> Tensor:
     """Does what `header.exif_orientation` does."""
-    prefixed = _starts_with(exif, EXIF_PREFIX)
+    prefixed = parts.starts_with(exif, EXIF_PREFIX)
     exif = tf.strings.substr(exif, tf.where(prefixed, len(EXIF_PREFIX), 0), tf.strings.length(exif))
-    little, big = _starts_with(exif, b"II*\0"), _starts_with(exif, b"MM\0*")
+    little, big = parts.starts_with(exif, b"II*\0"), parts.starts_with(exif, b"MM\0*")
     octets = tf.cast(tf.io.decode_raw(exif, tf.uint8), tf.int64)  # [N]
 
     def number(digits: Tensor) -> Tensor:
@@ -122,64 +146,28 @@ def _exif_orientation(exif: Tensor) -> Tensor:
 def _jpeg_exif(encoded: Tensor) -> Tensor:
     """Returns the first APP1 segment that holds EXIF, or an empty string."""
 
-    def part(at: Tensor) -> tuple[Tensor, Tensor]:
-        prefix, marker, high, low = tf.unstack(_octets(encoded, at, 4))
-        stray = (prefix != 0xFF) | (marker == 0xFF)
-        length = 256 * high + low
-        step = tf.where(_is_in(marker, BARE_MARKERS), np.int64(2), 2 + length)
-        step = tf.where(_is_in(marker, LAST_MARKERS), _BEYOND, step)
-        step = tf.where(stray, np.int64(1), step)
-        payload = tf.strings.substr(encoded, at + 4, tf.maximum(length - 2, 0))
-        found = ~stray & (marker == APP1) & _starts_with(payload, EXIF_PREFIX)
-        return at + step, tf.where(found, payload, b"")
+    def is_exif(marker: Tensor, at: Tensor) -> Tensor:
+        prefix = tf.strings.substr(encoded, at + 4, np.int64(len(EXIF_PREFIX)))
+        return (marker == APP1) & (prefix == EXIF_PREFIX)
 
-    return _first_found(part, encoded, start=2, smallest=4)
+    def payload(at: Tensor) -> Tensor:
+        high, low = tf.unstack(parts.octets(encoded, at + 2, 2))
+        return tf.strings.substr(encoded, at + 4, tf.maximum(256 * high + low - 2, 0))
+
+    return _if_found(parts.find_segment(encoded, is_exif), payload)
 
 
 def _png_exif(encoded: Tensor) -> Tensor:
     """Returns the data of the first eXIf chunk, or an empty string."""
-
-    def part(at: Tensor) -> tuple[Tensor, Tensor]:
-        length = tf.reduce_sum(_octets(encoded, at, 4) * [2**24, 2**16, 2**8, 1])
-        data = tf.strings.substr(encoded, at + 8, length)
-        found = tf.strings.substr(encoded, at + 4, np.int64(4)) == b"eXIf"
-        # Length, type, data, checksum.
-        return at + 12 + length, tf.where(found, data, b"")
-
-    return _first_found(part, encoded, start=len(PNG_SIGNATURE), smallest=8)
-
-
-# More than any position in a file.
-_BEYOND = np.int64(2**40)
-
-
-def _first_found(
-    part: Callable[[Tensor], tuple[Tensor, Tensor]], encoded: Tensor, *, start: int, smallest: int
-) -> Tensor:
-    """Goes from part to part of a file until one gives a string that is not empty."""
-    end = tf.cast(tf.strings.length(encoded), tf.int64)
-    _, exif = tf.while_loop(
-        lambda at, exif: (at + smallest <= end) & (tf.strings.length(exif) == 0),
-        lambda at, exif: part(at),
-        [tf.constant(start, tf.int64), tf.constant(b"")],
-        maximum_iterations=MAX_PARTS,
+    return _if_found(
+        parts.find_chunk(encoded, b"eXIf"),
+        lambda at: tf.strings.substr(encoded, at + 8, parts.chunk_length(encoded, at)),
     )
-    return exif
 
 
-def _octets(encoded: Tensor, at: Tensor, count: int) -> Tensor:
-    """Returns `[count]` bytes as int64."""
-    octets = tf.io.decode_raw(tf.strings.substr(encoded, at, np.int64(count)), tf.uint8)
-    return tf.cast(tf.ensure_shape(octets, [count]), tf.int64)
+def _if_found(at: Tensor, payload: Callable[[Tensor], Tensor]) -> Tensor:
+    return tf.cond(at >= 0, lambda: payload(at), lambda: tf.constant(b""))
 
 
 def _padded(values: Tensor, size: int) -> Tensor:
     return tf.concat([values, tf.zeros([size], values.dtype)], axis=0)[:size]
-
-
-def _starts_with(text: Tensor, prefix: bytes) -> Tensor:
-    return tf.strings.substr(text, 0, len(prefix)) == prefix
-
-
-def _is_in(value: Tensor, values: frozenset[int]) -> Tensor:
-    return tf.reduce_any(value == tf.constant(sorted(values), tf.int64))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from ssh_tf.config import MAX_PIXELS
 from ssh_tf.errors import UserError
-from ssh_tf.imaging.header import exif_orientation
+from ssh_tf.imaging.header import UPRIGHT, exif_orientation
 from ssh_tf.imaging.orientation import upright as turn_upright
 
 # Pillow knows more, but some of them start other programs.
@@ -18,8 +18,8 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"hevs", b
 def decode(encoded: bytes, name: str, *, upright: bool = True) -> np.ndarray:
     """Decodes a WebP, BMP, TIFF, GIF, AVIF or, with the `heic` extra, HEIC file.
 
-    Of several pictures in a file the first is taken. TIFF, AVIF and HEIC state in their own headers
-    how a picture is turned; their decoders have followed that whatever `upright` says.
+    Of several pictures in a file the first is taken. TIFF and HEIC are turned by their decoders,
+    whatever `upright` says.
 
     Args:
         encoded: The file's bytes.
@@ -63,7 +63,8 @@ def pixels_of(image: Image.Image, name: str = "The image", *, upright: bool = Tr
     except MemoryError as error:
         raise UserError(f"{name} needs more memory than there is.") from error
     except Exception as error:  # Pillow's decoders raise what they meet.
-        raise UserError(f"{name} is not a whole image ({error}).") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{name} is not a whole image ({reason}).") from error
     if image.mode in ("I", "F"):
         raise UserError(f"{name} has pixels of 32 bits. Save it with 8 bits per channel.")
     if image.mode.startswith("I;16"):
@@ -73,7 +74,7 @@ def pixels_of(image: Image.Image, name: str = "The image", *, upright: bool = Tr
         # From a palette with transparency to RGB, Pillow warns: it would rather keep that.
         opaque = image.convert("RGBA") if image.mode in ("P", "PA") else image
         pixels = np.asarray(opaque.convert("RGB"))
-    turn = exif_orientation(image.info.get("exif", b"")) if upright else 1
+    turn = exif_orientation(image.info.get("exif") or b"") if upright else UPRIGHT
     return turn_upright(pixels, turn)
 
 

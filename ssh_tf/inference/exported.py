@@ -11,6 +11,7 @@ from ssh_tf import signature
 from ssh_tf.errors import UserError
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.inputs import within_memory
+from ssh_tf.inference.model_folder import find_versions, is_saved_model
 from ssh_tf.inference.results import REFUSALS, boxes_in_px
 
 
@@ -64,8 +65,7 @@ class ExportedDetector(FaceDetector):
 
 def find_saved_model(path: Path) -> Path | None:
     """Returns `path` if it is a SavedModel, its newest version if it holds some, or None."""
-    if (path / "saved_model.pb").is_file():
+    if is_saved_model(path):
         return path
-    versions = path.glob("*/saved_model.pb") if path.is_dir() else ()
-    numbers = [int(file.parent.name) for file in versions if file.parent.name.isdigit()]
-    return path / str(max(numbers)) if numbers else None
+    versions = find_versions(path) if path.is_dir() else {}
+    return next((version for version in versions.values() if is_saved_model(version)), None)

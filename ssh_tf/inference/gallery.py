@@ -1,89 +1,182 @@
-"""Detects many image files: pictures with boxes, and the boxes as plain values."""
+"""Detects many image files: pictures that mark or hide faces, crops, and the boxes as values."""
 
-import logging
-from collections.abc import Sequence
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ssh_tf.config import Redaction
 from ssh_tf.errors import UserError
-from ssh_tf.files import output_folder
-from ssh_tf.imaging.draw import draw_boxes, save_picture
+from ssh_tf.imaging.draw import save_picture
 from ssh_tf.imaging.files import read_image
+from ssh_tf.imaging.redact import redact
 from ssh_tf.inference.contract import FaceDetector
+from ssh_tf.inference.items import continued
+from ssh_tf.inference.journal import Journal
 from ssh_tf.inference.results import Detections
+from ssh_tf.inference.writers import Entry
 from ssh_tf.progress import Progress, silent
 
-# What OpenCV writes; pictures of other images become PNG.
-_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
+# What pictures are written as; others become PNG.
+_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
-_LOG = logging.getLogger(__name__)
+ImageFile = Path | str  # a URL is no path
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What is made of images and videos beside their entries.
+
+    Attributes:
+        pictures: Folder of the pictures and videos; none are written without it.
+        crops: Folder of the faces' crops; none are written without it.
+        margin: What a crop adds on each side of its box, as a fraction of the box's side.
+        show_from: Least score that is drawn, redacted or cropped.
+        redaction: How faces are hidden instead of being marked.
+        hold: For how many frames of a video a face that is not found again stays redacted.
+        inputs: Resolved paths that must not be written to.
+        show: Called with every picture, RGB, that is made.
+    """
+
+    pictures: Path | None = None
+    crops: Path | None = None
+    margin: float = 0.2
+    show_from: float = 0.5
+    redaction: Redaction | None = None
+    hold: int = 5
+    inputs: frozenset[Path] = frozenset()
+    show: Callable[[np.ndarray], None] | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the journal of finished items is kept."""
+        return self.pictures or self.crops
+
+    def checked(self, path: Path) -> Path:
+        """Returns the path of a result.
+
+        Raises:
+            UserError: If writing it would overwrite an input.
+        """
+        if path.resolve() in self.inputs:
+            raise UserError(f"{path} would overwrite an input. Name another folder.")
+        return path
+
+    def work(self, detector: FaceDetector) -> str:
+        """Returns one line that changes with anything that changes the files that are written."""
+        settings = dataclasses.replace(self, show=None, inputs=frozenset())
+        return f"{settings} {detector.fingerprint()}"
 
 
 def detect_files(
     detector: FaceDetector,
-    images: Sequence[tuple[Path, Path]],
-    out: Path,
+    images: Sequence[tuple[ImageFile, Path]],
+    outputs: Outputs,
     *,
-    show_from: float = 0.5,
+    journal: Journal | None = None,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
-    """Writes one picture per image, under its own relative name (as PNG if it has another suffix).
-
-    An image that can't be read is reported and passed over.
+) -> Iterator[Entry]:
+    """Detects images and writes what is asked for, under each image's own relative name.
 
     Args:
         detector: What finds the faces.
-        images: `find_images(...).images`.
-        out: Folder of the pictures.
-        show_from: Least score that is drawn.
+        images: `find_images(...).images`; URLs may be among the paths.
+        outputs: What is written. Pictures whose format can't be written become PNG.
+        journal: Of finished images, which are not detected again.
         progress: See `ssh_tf.progress`.
 
-    Returns:
+    Yields:
         One entry per image, as in the JSON of `ssh-tf detect`: `image` (its path), `height`,
-        `width` and `faces`, whatever their score; for one that can't be read `image` and `error`.
+        `width` and `faces`, whatever their score; for one that failed `image` and `error`.
 
     Raises:
-        UserError: If `out` can't be written, or a picture would overwrite an image or another
-            picture.
+        UserError: If a picture would overwrite an image or another picture: before any work.
+        UnavailableError: If a server is gone.
+        OSError: If the disk is full or read-only.
     """
-    pictures = _picture_paths(images, out)
-    output_folder(out)
+    check_pictures(images, outputs)
     tick = progress("detect", len(images))
-    found = []
-    for (path, _), picture_path in zip(images, pictures, strict=True):
-        try:
-            image = read_image(path)
-        except UserError as error:
-            _LOG.warning("%s It is passed over.", error)
-            found.append({"image": str(path), "error": str(error)})
-        else:
-            result = detector.detect(image)
-            save_picture(picture_path, picture_of(image, result, show_from))
-            found.append({"image": str(path), **result.to_dict()})
+    for (path, _), name in zip(images, _picture_names(images), strict=True):
+        work = functools.partial(_detect_file, detector, path, name, outputs)
+        results = functools.partial(_results, name=name, outputs=outputs)
+        yield from continued({"image": str(path)}, work, journal, results)
         tick()
-    return found
 
 
-def _picture_paths(images: Sequence[tuple[Path, Path]], out: Path) -> list[Path]:
-    """Names the picture of each image."""
-    sources = {path.resolve() for path, _ in images}
-    pictures: dict[Path, Path] = {}
-    for path, name in images:
-        picture = out / (name if name.suffix.lower() in _PICTURE_SUFFIXES else f"{name}.png")
-        if picture.resolve() in sources:
-            raise UserError(f"The picture {picture} would overwrite an image. Name another --out.")
-        if picture in pictures:
+def _detect_file(
+    detector: FaceDetector, source: ImageFile, name: Path, outputs: Outputs
+) -> Iterator[Entry]:
+    found = detector.detect(read_image(source))
+    entry = {"image": str(source), **found.to_dict(), **write_crops(found, name, outputs)}
+    if outputs.pictures is not None or outputs.show is not None:
+        picture = picture_of(found, outputs)
+        if outputs.pictures is not None:
+            save_picture(outputs.checked(outputs.pictures / name), picture)
+        if outputs.show is not None:
+            outputs.show(picture)
+    yield entry
+
+
+def _results(entry: Entry, name: Path, outputs: Outputs) -> list[Path]:
+    pictures = [] if outputs.pictures is None else [outputs.pictures / name]
+    return pictures + crops_of(entry)
+
+
+def check_pictures(images: Sequence[tuple[ImageFile, Path]], outputs: Outputs) -> None:
+    """Refuses pictures that would overwrite an image or each other.
+
+    Raises:
+        UserError: Naming them.
+    """
+    firsts: dict[Path, ImageFile] = {}
+    for (path, _), name in zip(images, _picture_names(images), strict=True):
+        if firsts.setdefault(name, path) is not path:
             raise UserError(
-                f"{pictures[picture]} and {path} would both become {picture}. "
+                f"{firsts[name]} and {path} would both become {name}. "
                 "Detect them into different folders."
             )
-        pictures[picture] = path
-    return list(pictures)
+        if outputs.pictures is not None:
+            outputs.checked(outputs.pictures / name)
 
 
-def picture_of(image: np.ndarray, found: Detections, show_from: float) -> np.ndarray:
-    """Draws those faces whose score is at least `show_from`; see `draw_boxes`."""
-    shown = found.scores >= show_from
-    return draw_boxes(image, found.boxes[shown], found.scores[shown])
+def _picture_names(images: Sequence[tuple[ImageFile, Path]]) -> list[Path]:
+    """Names the picture of each image, relative to the pictures' folder."""
+    return [
+        name if name.suffix.lower() in _PICTURE_SUFFIXES else name.with_name(f"{name.name}.png")
+        for _, name in images
+    ]
+
+
+def write_crops(found: Detections, name: Path, outputs: Outputs) -> Entry:
+    """Writes the crops of the sure faces, best first: `<stem>_1`, `<stem>_2`, ...
+
+    Args:
+        found: Of one image.
+        name: Of its picture, relative to a folder.
+        outputs: Where crops go, if anywhere.
+
+    Returns:
+        `crops`, their paths, for the image's entry; nothing if none are asked for.
+    """
+    if outputs.crops is None:
+        return {}
+    paths = []
+    for i, crop in enumerate(found.filter(outputs.show_from).crops(outputs.margin), start=1):
+        paths.append(outputs.checked(outputs.crops / name.with_stem(f"{name.stem}_{i}")))
+        save_picture(paths[-1], crop)
+    return {"crops": [str(path) for path in paths]}
+
+
+def crops_of(entry: Entry) -> list[Path]:
+    """Returns the files that `write_crops` wrote for an entry."""
+    return [Path(path) for path in entry.get("crops", ())]
+
+
+def picture_of(found: Detections, outputs: Outputs) -> np.ndarray:
+    """Marks the sure faces of an image, or hides them."""
+    sure = found.filter(outputs.show_from)
+    if outputs.redaction is not None:
+        return redact(found.image, sure.boxes, outputs.redaction)
+    return sure.draw()

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from ssh_tf.config import DetectConfig
 from ssh_tf.data.synthetic import draw_image
-from ssh_tf.imaging.files import decode
+from ssh_tf.imaging.decoder import decode
 from ssh_tf.imaging.scale import resize, single_scale
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import joint_nms, module_proposals

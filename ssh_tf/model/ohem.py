@@ -10,6 +10,7 @@ from ssh_tf.geometry.anchors import anchor_grid, grid_size
 from ssh_tf.geometry.boxes import encode, include_last_pixel
 from ssh_tf.geometry.proposals import face_probability
 from ssh_tf.geometry.targets import (
+    FACE_PADDING,
     NEGATIVE,
     POSITIVE,
     label_anchors,
@@ -61,7 +62,7 @@ class OhemLoss(keras.layers.Layer):
             deltas: `[B, N, 4]`.
             images: `[B, H, W, 3]`; only the canvas' size is read.
             sizes: `[B, 2]` int32, height and width of each image on the canvas, px.
-            faces: `[B, M, 4]` float32 official corners in network px; rows of -1 are padding.
+            faces: `[B, M, 4]` float32 official corners in network px; padding is `FACE_PADDING`.
 
         Returns:
             `TERMS` -> `[B]` float32.
@@ -125,7 +126,7 @@ def assign(
         probability: `[B, N]` float32, the network's face probabilities.
         anchors: `[N, 4]` float32, half-open, network px.
         sizes: `[B, 2]` int, height and width of each image, px.
-        faces: `[B, M, 4]` float32 official corners, network px; rows of -1 are padding.
+        faces: `[B, M, 4]` float32 official corners, network px; padding is `FACE_PADDING`.
         module: The detection module.
         loss: The rules.
 
@@ -135,7 +136,7 @@ def assign(
     """
     # -1 becomes [-1, -1, 0, 0]: a box outside every image that overlaps nothing inside; but M3's
     # anchors reach there, so padding is made empty instead.
-    real = ops.expand_dims(ops.any(faces != -1.0, axis=-1), -1)  # [B, M, 1]
+    real = ops.expand_dims(ops.any(faces != FACE_PADDING, axis=-1), -1)  # [B, M, 1]
     faces = ops.where(real, include_last_pixel(faces), 0.0)
     iou, face = match(anchors, faces)
     labels = label_anchors(

@@ -1,7 +1,5 @@
 """The local server as a whole: two ports, one queue, one folder of versions."""
 
-import asyncio
-import json
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +10,11 @@ import grpc
 import uvicorn
 from tensorflow_serving.apis import model_service_pb2_grpc as model_service
 from tensorflow_serving.apis import prediction_service_pb2_grpc as prediction_service
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ssh_tf.errors import UserError
 from ssh_tf.server.limits import Limits
 from ssh_tf.server.metrics import Metrics
+from ssh_tf.server.patience import PatientProtocol
 from ssh_tf.server.rest import rest_app
 from ssh_tf.server.rpc import ModelStatus, Prediction
 from ssh_tf.server.runner import Runner
@@ -63,7 +61,7 @@ class LocalServer:
         self.rest_port: int = self._socket.getsockname()[1]
         try:
             self.versions = Versions(folder, name, limits.max_images)
-            self._runner = Runner(limits.workers, limits.queue)
+            self._runner = Runner(limits)
             metrics = Metrics(name)
             parts = (self.versions, self._runner, metrics, limits)
             self._grpc = _grpc_server(Prediction(*parts), ModelStatus(self.versions), limits)
@@ -83,12 +81,13 @@ class LocalServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Takes no new requests, finishes those that run, and returns when that is done."""
+        """Takes no new requests, tells those that wait, finishes those that run, and returns."""
+        self._runner.close()
         self._rest.should_exit = True
         stopped = self._grpc.stop(self._limits.request_seconds)
         self._thread.join()
         stopped.wait()
-        self._runner.stop()
+        self._runner.join()
         self.versions.stop()
         self._socket.close()
 
@@ -104,22 +103,32 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family, backlog=512)
-    except OSError as error:
-        raise UserError(
-            f"Can't listen on {host}:{port} ({error.strerror}). Name another --rest_port or --host."
-        ) from error
+    # A name that no host can have is a UnicodeError, a port above 65535 an OverflowError.
+    except (OSError, ValueError, OverflowError) as error:
+        raise _no_port(host, port, "REST", error) from error
     # Connections inherit it; otherwise head and body of an answer are 40 ms apart.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
 def _add_port(server: Any, host: str, port: int) -> int:
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        bound: int = server.add_insecure_port(address)
+        bound: int = server.add_insecure_port(address(host, port))
     except RuntimeError as error:
-        raise UserError(f"Can't listen on {address}. Name another --grpc_port.") from error
+        raise _no_port(host, port, "gRPC", error) from error
     return bound
+
+
+def address(host: str, port: int) -> str:
+    """Returns `HOST:PORT`, as it stands in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _no_port(host: str, port: int, what: str, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or error
+    return UserError(
+        f"Can't listen on {address(host, port)} for {what} ({reason}). Name another host or port."
+    )
 
 
 def _grpc_server(prediction: Prediction, status: ModelStatus, limits: Limits) -> Any:
@@ -141,7 +150,7 @@ def _grpc_server(prediction: Prediction, status: ModelStatus, limits: Limits) ->
 
 
 def _uvicorn_config(app: Any, limits: Limits) -> uvicorn.Config:
-    class Protocol(_PatientProtocol):
+    class Protocol(PatientProtocol):
         receive_seconds = limits.receive_seconds
 
     return uvicorn.Config(
@@ -156,45 +165,3 @@ def _uvicorn_config(app: Any, limits: Limits) -> uvicorn.Config:
         timeout_graceful_shutdown=round(limits.request_seconds + limits.receive_seconds) + 1,
         limit_concurrency=limits.connections,
     )
-
-
-class _PatientProtocol(H11Protocol):
-    """Uvicorn's HTTP/1.1 that waits for the head of a request for a limited time only."""
-
-    receive_seconds: float
-    _timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._start_timer()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_timer()
-        elif self._timer is None:
-            self._start_timer()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
-        super().connection_lost(exc)
-
-    def _start_timer(self) -> None:
-        self._timer = self.loop.call_later(self.receive_seconds, self._give_up)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _give_up(self) -> None:
-        if self.transport.is_closing():
-            return
-        message = f"No whole request within {self.receive_seconds:g} s"
-        body = json.dumps({"error": message}).encode()
-        head = (
-            "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self.transport.close()

@@ -4,7 +4,8 @@ The rules and most messages are those of TensorFlow Serving's `api_rest.md` and 
 """
 
 import base64
-import binascii
+import codecs
+import itertools
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -16,11 +17,14 @@ import tensorflow as tf
 from ssh_tf.server.errors import ServingError, invalid
 from ssh_tf.server.model import Arrays, dtype_of
 
+Body = bytes | bytearray
+
 _GZIP = 16 + zlib.MAX_WBITS
 _MAX_RANK = 32
+_SPACE = b" \t\n\v\f\r"
 
 
-def unpack(body: bytes, encoding: str, max_bytes: int) -> bytes:
+def unpack(body: Body, encoding: str, max_bytes: int) -> Body:
     """Undoes a `Content-Encoding`.
 
     Args:
@@ -54,12 +58,18 @@ def too_large(max_bytes: int) -> ServingError:
     return ServingError("RESOURCE_EXHAUSTED", message, http_status=413)
 
 
-def parse(body: bytes) -> dict[str, Any]:
+def parse(body: Body) -> dict[str, Any]:
     """Returns the JSON object of a request.
+
+    As TensorFlow Serving's parser does, it skips a byte order mark and ends at a zero byte.
 
     Raises:
         ServingError: If it is none. NaN and Infinity are no JSON.
     """
+    if body.startswith(codecs.BOM_UTF8):
+        body = body[len(codecs.BOM_UTF8) :]
+    if (end := body.find(0)) >= 0:
+        body = body[:end]
     try:
         request = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -151,44 +161,53 @@ def _rows(request: Mapping[str, Any], infos: Mapping[str, Any]) -> dict[str, lis
 
 
 def _array(key: str, value: Any, dtype: tf.DType) -> np.ndarray:
+    shape, leaves = _flatten(key, value)
     if dtype == tf.string:
-        return _strings(key, value)
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise invalid(f"Input {key}: lists of unequal sizes") from error
-    wanted = np.dtype(dtype.as_numpy_dtype)
-    allowed = {"b": "b", "f": "iuf"}.get(wanted.kind, "iu")
-    if array.size and array.dtype.kind not in allowed:
-        raise invalid(f"Input {key}: JSON values are not of expected type: {dtype.name}")
-    if wanted.kind in "iu" and array.size:
-        limits = np.iinfo(wanted)
-        if array.min() < limits.min or array.max() > limits.max:
-            raise invalid(f"Input {key}: JSON values are out of the range of {dtype.name}")
-    with np.errstate(over="ignore"):
-        result = array.astype(wanted)
-    if wanted.kind == "f" and not np.isfinite(result).all():
-        raise invalid(f"Input {key}: JSON values are out of the range of {dtype.name}")
-    return result
+        # Filled one by one: NumPy would make a fixed-width type of bytes and cut zeros off.
+        array = np.empty(len(leaves), object)
+        for i, leaf in enumerate(leaves):
+            array[i] = _bytes(key, leaf)
+    else:
+        array = _numbers(key, leaves, dtype)
+    return array.reshape(shape)
 
 
-def _strings(key: str, value: Any) -> np.ndarray:
-    """Returns strings and base64 objects, nested to any depth, as an `object` array of bytes."""
+def _flatten(key: str, value: Any) -> tuple[list[int], list[Any]]:
+    """Returns the shape of nested lists and what they hold; a value that is no list has none."""
     shape: list[int] = []
-    level = value
-    while isinstance(level, list) and len(shape) < _MAX_RANK:
-        shape.append(len(level))
-        level = level[0] if level else None
     leaves = [value]
-    for size in shape:
+    while leaves and isinstance(leaves[0], list) and len(shape) < _MAX_RANK:
+        size = len(leaves[0])
         if not all(isinstance(leaf, list) and len(leaf) == size for leaf in leaves):
             raise invalid(f"Input {key}: Encountered list at unexpected size, expected: {size}")
-        leaves = [item for leaf in leaves for item in leaf]
-    # Filled one by one: NumPy would make a fixed-width type of bytes and cut zeros off their ends.
-    array = np.empty(len(leaves), object)
-    for i, leaf in enumerate(leaves):
-        array[i] = _bytes(key, leaf)
-    return array.reshape(shape)
+        shape.append(size)
+        leaves = list(itertools.chain.from_iterable(leaves))
+    return shape, leaves
+
+
+def _numbers(key: str, leaves: list[Any], dtype: tf.DType) -> np.ndarray:
+    wanted = np.dtype(dtype.as_numpy_dtype)
+    # `bool` is no `int` here: TensorFlow Serving takes no `true` for a number, nor 1.0 for a 1.
+    allowed = {"b": (bool,), "f": (int, float)}.get(wanted.kind, (int,))
+    if not set(map(type, leaves)).issubset(allowed):
+        raise invalid(f"Input {key}: JSON values are not of expected type: {dtype.name}")
+    if wanted.kind == "f":
+        return _floats(key, leaves, wanted)
+    try:
+        return np.array(leaves, wanted)
+    except OverflowError as error:
+        raise invalid(f"Input {key}: JSON values are out of the range of {dtype.name}") from error
+
+
+def _floats(key: str, leaves: list[int | float], wanted: np.dtype[Any]) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        array = np.array(leaves, np.float64).astype(wanted)
+    if not np.isfinite(array).all():
+        raise invalid(f"Input {key}: JSON values are out of the range of {wanted.name}")
+    whole = 2 ** (np.finfo(wanted).nmant + 1)  # Up to here every whole number is exact.
+    if any(type(leaf) is int and abs(leaf) >= whole for leaf in leaves):
+        raise invalid(f"Input {key}: {wanted.name} can't hold a JSON value without loss")
+    return array
 
 
 def _bytes(key: str, leaf: Any) -> bytes:
@@ -197,9 +216,25 @@ def _bytes(key: str, leaf: Any) -> bytes:
     if not _is_base64(leaf):
         raise invalid(f'Input {key}: expected a string or an object {{"b64": "..."}}')
     try:
-        return base64.b64decode(leaf["b64"], validate=True)
-    except (binascii.Error, ValueError) as error:
+        return _unescape(leaf["b64"])
+    except ValueError as error:
         raise invalid(f"Input {key}: Unable to base64 decode") from error
+
+
+def _unescape(text: str) -> bytes:
+    """Decodes base64 with or without line ends and padding, as abseil's `Base64Unescape` does.
+
+    The `base64` tool, Java and Android break lines; many encoders leave out the padding.
+
+    Raises:
+        ValueError: For other characters, those of URLs included, or a wrong length or padding.
+    """
+    packed = text.encode("ascii").translate(None, _SPACE)
+    digits = packed.rstrip(b"=.")
+    padding = -len(digits) % 4
+    if len(packed) - len(digits) not in (0, padding):
+        raise ValueError("wrong padding")
+    return base64.b64decode(digits + b"=" * padding, validate=True)
 
 
 def _json_value(key: str, array: np.ndarray) -> Any:

@@ -1,6 +1,7 @@
 """Status, metadata and tensors as TensorFlow Serving's messages, and their JSON."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from tensorflow_serving.apis.get_model_status_pb2 import (
     ModelVersionStatus,
 )
 from tensorflow_serving.apis.model_pb2 import ModelSpec
+from tensorflow_serving.apis.predict_pb2 import PredictResponse
 
+from ssh_tf import signature
 from ssh_tf.server.errors import invalid
 from ssh_tf.server.model import Model
 from ssh_tf.server.versions import VersionStatus
@@ -72,17 +75,28 @@ def array_of(key: str, tensor: Any, max_bytes: int) -> np.ndarray:
         ServingError: If it is broken or larger than the limit.
     """
     sizes = [dim.size for dim in tensor.tensor_shape.dim]
-    count = math.prod(sizes) if min(sizes, default=0) >= 0 else max_bytes
     try:
-        width = max(tf.dtypes.as_dtype(tensor.dtype).size, 1)
-        if tensor.dtype == tf.string.as_datatype_enum:
-            width = 8  # A pointer.
+        dtype = tf.dtypes.as_dtype(tensor.dtype)
+        if not dtype.is_numpy_compatible or dtype in (tf.resource, tf.variant):
+            raise invalid(f"Input {key}: a tensor of {dtype.name} can't be sent")
+        width = 8 if dtype == tf.string else max(dtype.size, 1)  # Of a string: its pointer.
+        count = math.prod(sizes) if min(sizes, default=0) >= 0 else max_bytes
         if count * width > max_bytes:
             raise invalid(f"Input {key}: a tensor of shape {sizes} is too large")
         array: np.ndarray = tf.make_ndarray(tensor)
-    except (TypeError, ValueError, IndexError) as error:
+    # Strangers' bytes: TensorFlow and NumPy raise whatever a broken one leads to.
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError, OverflowError) as error:
         raise invalid(f"Input {key}: the tensor is broken: {error}") from error
     return array
+
+
+def predict_response(spec: Any, model: Model, outputs: Mapping[str, np.ndarray]) -> PredictResponse:
+    """Returns the answer of `PredictionService.Predict`."""
+    response = PredictResponse(model_spec=_spec(spec.name, model))
+    response.model_spec.signature_name = spec.signature_name or signature.SERVING_DEFAULT
+    for key, value in outputs.items():
+        response.outputs[key].CopyFrom(tf.make_tensor_proto(value))
+    return response
 
 
 def _spec(name: str, model: Model) -> ModelSpec:

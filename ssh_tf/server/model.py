@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from ssh_tf import signature
 from ssh_tf.server.errors import ServingError, invalid
 
 Arrays = dict[str, np.ndarray]
-
-WARMUP = "assets.extra/tf_serving_warmup_requests"
-PREDICT = "tensorflow/serving/predict"
 
 
 class Model:
@@ -21,19 +20,20 @@ class Model:
 
     Args:
         folder: The version's folder.
+        version: Its number.
         max_images: Most rows of an input.
 
     Attributes:
-        version: The folder's number.
+        version: Its number.
         signatures: `SignatureDef` of each name, as the file has them.
 
     Raises:
         Exception: Whatever TensorFlow raises for a broken SavedModel or a warm-up request.
     """
 
-    def __init__(self, folder: Path, max_images: int) -> None:
-        self.version = int(folder.name)
-        proto = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    def __init__(self, folder: Path, version: int, max_images: int) -> None:
+        self.version = version
+        proto = SavedModel.FromString((folder / signature.SAVED_MODEL).read_bytes())
         self.signatures: Mapping[str, Any] = proto.meta_graphs[0].signature_def
         self._max_images = max_images
         # Kept: the functions hold their variables only weakly.
@@ -41,7 +41,7 @@ class Model:
         self._calls = dict(self._loaded.signatures)
         if not self._calls:
             raise ValueError("it has no signature")
-        self._warm_up(folder / WARMUP)
+        self._warm_up(folder / signature.WARMUP)
 
     def signature(self, name: str) -> Any:
         """Returns the `SignatureDef` of a prediction.
@@ -52,10 +52,18 @@ class Model:
         Raises:
             ServingError: If there is none.
         """
-        name = name or "serving_default"
+        name = name or signature.SERVING_DEFAULT
         if name not in self._calls:
             raise invalid(f'Serving signature name: "{name}" not found in signature def')
         return self.signatures[name]
+
+    def outputs(self, name: str) -> list[str]:
+        """Returns the names of a signature's outputs.
+
+        Raises:
+            ServingError: If there is no such signature.
+        """
+        return sorted(self._definition(name).outputs)
 
     def predict(self, name: str, inputs: Arrays) -> Arrays:
         """Runs a signature.
@@ -68,25 +76,31 @@ class Model:
             An array for each output.
 
         Raises:
-            ServingError: If the inputs don't fit or the graph refuses them.
+            ServingError: If there is no such signature, the inputs don't fit or the graph refuses
+                them.
         """
-        infos = self.signature(name).inputs
+        infos = self._definition(name).inputs
         _check_names(set(inputs), set(infos))
         for key, array in inputs.items():
             _check_input(key, array, infos[key], self._max_images)
-        call = self._calls[name or "serving_default"]
         try:
             tensors = {key: tf.constant(inputs[key], infos[key].dtype) for key in inputs}
-            return {key: value.numpy() for key, value in call(**tensors).items()}
+            outputs = self._calls[name or signature.SERVING_DEFAULT](**tensors)
+            return {key: value.numpy() for key, value in outputs.items()}
         except tf.errors.OpError as error:
             raise ServingError(_code(error), _reason(error)) from error
+
+    def _definition(self, name: str) -> Any:
+        name = name or signature.SERVING_DEFAULT
+        if name not in self._calls:
+            # Another code than `signature` has, as in TensorFlow Serving.
+            raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
+        return self.signatures[name]
 
     def _warm_up(self, file: Path) -> None:
         """Replays the requests of TensorFlow Serving's warm-up file, where there is one."""
         if not file.is_file():
             return
-        from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
-
         for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
             request = PredictionLog.FromString(record).predict_log.request
             inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}

@@ -2,11 +2,14 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import html
 import importlib.resources
 import re
 import time
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,13 +19,14 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from ssh_tf.server import codec, messages
-from ssh_tf.server.errors import ServingError, invalid
+from ssh_tf.server.codec import Body
+from ssh_tf.server.errors import ServingError, internal, invalid, one_line
 from ssh_tf.server.limits import Limits
 from ssh_tf.server.metrics import PATH, Metrics
-from ssh_tf.server.runner import Runner
+from ssh_tf.server.runner import Held, Runner, stopping
 from ssh_tf.server.versions import Versions
 
-_WHICH = r"/v1/models/([^/:]+)(?:/versions/(\d{1,18})|/labels/([^/:]+))?"
+_WHICH = r"(?ai)/v1/models/([^/:]+)(?:/versions/(\d{1,18})|/labels/([^/:]+))?"
 _PREDICT = re.compile(_WHICH + ":predict")
 _STATUS = re.compile(_WHICH + "(/metadata)?")
 
@@ -38,12 +42,12 @@ def rest_app(versions: Versions, runner: Runner, metrics: Metrics, limits: Limit
     async def show_metrics(request: Request) -> Response:
         return PlainTextResponse(metrics.text())
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", show_page),
             Route(PATH, show_metrics),
-            Route("/v1/{path:path}", rest.get, methods=["GET"]),
-            Route("/v1/{path:path}", rest.post, methods=["POST"]),
+            Route("/{path:path}", rest.get, methods=["GET"]),
+            Route("/{path:path}", rest.post, methods=["POST"]),
         ],
         exception_handlers={
             ServingError: _answer,
@@ -51,6 +55,9 @@ def rest_app(versions: Versions, runner: Runner, metrics: Metrics, limits: Limit
             Exception: _answer_bug,
         },
     )
+    # A redirect would name the host that the request names, which may be any.
+    app.router.redirect_slashes = False
+    return app
 
 
 class _Rest:
@@ -75,31 +82,22 @@ class _Rest:
     async def post(self, request: Request) -> Response:
         """A prediction: received here, computed in a worker."""
         match = _match(_PREDICT, request)
-        body = await self._receive(request)
+        held = self._runner.hold()
+        body = await self._receive(request, held)
         started, code = time.monotonic(), "INTERNAL"
         encoding = request.headers.get("content-encoding", "").strip().lower()
         try:
-            future = self._runner.submit(lambda: self._predict(match, body, encoding))
-            # A request that is still queued when its time is over is cancelled.
-            answer = await asyncio.wait_for(
-                asyncio.wrap_future(future), self._limits.request_seconds
-            )
+            future = self._runner.submit(lambda: self._predict(match, body, encoding), held)
+            answer = await self._wait(request, future)
             code = "OK"
             return _json(answer)
-        except asyncio.TimeoutError as error:
-            code = "DEADLINE_EXCEEDED"
-            message = f"No answer within {self._limits.request_seconds:g} s"
-            raise ServingError(code, message) from error
-        except asyncio.CancelledError as error:
-            code = "UNAVAILABLE"
-            raise ServingError(code, "The server is stopping.") from error
         except ServingError as error:
             code = error.code
             raise
         finally:
             self._metrics.record("REST", code, time.monotonic() - started)
 
-    def _predict(self, match: re.Match[str], body: bytes, encoding: str) -> bytes:
+    def _predict(self, match: re.Match[str], body: Body, encoding: str) -> bytes:
         name, version, label = match.groups()
         number = None if version is None else int(version)
         model = self._versions.get(name, number, label or "")
@@ -108,43 +106,77 @@ class _Rest:
         inputs = codec.inputs_of(request, model.signature(signature).inputs)
         return codec.encode(model.predict(signature, inputs), rows="instances" in request)
 
-    async def _receive(self, request: Request) -> bytes:
-        """Reads the body within its limits of size and time.
-
-        The rest of a body that is too large is read and dropped: a client that is still sending
-        would not see the answer.
-        """
-        limit = self._limits.max_body_bytes
-        parts: list[bytes] = []
-        size = 0
-
-        async def read() -> None:
-            nonlocal size
-            async for part in request.stream():
-                size += len(part)
-                if size <= limit:
-                    parts.append(part)
-                else:
-                    parts.clear()
-
+    async def _wait(self, request: Request, future: "Future[bytes]") -> bytes:
+        """Waits for a worker while the client does, and as long as the limit allows."""
+        answer, gone = asyncio.wrap_future(future), asyncio.create_task(_until_gone(request))
+        first: set[asyncio.Future[Any]] = {answer, gone}
+        seconds = self._limits.request_seconds
         try:
-            await asyncio.wait_for(read(), self._limits.receive_seconds)
+            await asyncio.wait(first, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if answer.cancelled():
+                raise stopping()
+            if answer.done():
+                return answer.result()
+            if gone.done():
+                raise _gone()
+            raise ServingError("DEADLINE_EXCEEDED", f"No answer within {seconds:g} s")
+        finally:
+            answer.cancel()  # What nobody waits for leaves the queue.
+            gone.cancel()
+
+    async def _receive(self, request: Request, held: Held) -> Body:
+        """Reads the body within its limits of size and time; without one, nothing is held."""
+        seconds = self._limits.receive_seconds
+        body, parts = bytearray(), request.stream()
+        try:
+            await asyncio.wait_for(self._read(parts, body, held), seconds)
+            return body
         except asyncio.TimeoutError as error:
-            if size <= limit:
-                message = f"The body was not whole within {self._limits.receive_seconds:g} s"
-                raise ServingError("DEADLINE_EXCEEDED", message, http_status=408) from error
+            held.release()
+            message = f"The body was not whole within {seconds:g} s"
+            raise ServingError("DEADLINE_EXCEEDED", message, http_status=408) from error
         except ClientDisconnect as error:
-            raise ServingError("CANCELLED", "The client went away.") from error
-        if size > limit:
-            raise codec.too_large(limit)
-        return b"".join(parts)
+            held.release()
+            raise _gone() from error
+        except ServingError:
+            body.clear()
+            held.release()
+            # A client that is still sending would not see the answer.
+            with contextlib.suppress(asyncio.TimeoutError, ClientDisconnect):
+                await asyncio.wait_for(_drop(parts), seconds)
+            raise
+
+    async def _read(self, parts: AsyncIterator[bytes], body: bytearray, held: Held) -> None:
+        limit = self._limits.max_body_bytes
+        async for part in parts:
+            if len(body) + len(part) > limit:
+                raise codec.too_large(limit)
+            held.grow(len(part))
+            body.extend(part)
+
+
+async def _drop(parts: AsyncIterator[bytes]) -> None:
+    async for _ in parts:
+        pass
+
+
+async def _until_gone(request: Request) -> None:
+    """Returns when the client has closed the connection, after its body was read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _gone() -> ServingError:
+    return ServingError("CANCELLED", "The client went away.")
 
 
 def _match(pattern: re.Pattern[str], request: Request) -> re.Match[str]:
     path = request.url.path
     if match := pattern.fullmatch(path):
         return match
-    raise invalid(f"Malformed request: {request.method} {path}")
+    if path.lower().startswith("/v1/"):
+        raise invalid(f"Malformed request: {request.method} {path}")
+    raise HTTPException(404)
 
 
 def _json(body: bytes | str) -> Response:
@@ -154,7 +186,7 @@ def _json(body: bytes | str) -> Response:
 def _error(status: int, message: str) -> Response:
     # What is left of a request that failed half-way must not be taken for the next one.
     headers = {"connection": "close"} if status in (408, 413) else None
-    return JSONResponse({"error": message}, status, headers)
+    return JSONResponse({"error": one_line(message)}, status, headers)
 
 
 async def _answer(request: Request, error: Exception) -> Response:
@@ -170,7 +202,7 @@ async def _answer_http(request: Request, error: Exception) -> Response:
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
-    return _error(500, "Internal error of the server; its log has the details")
+    return await _answer(request, internal())
 
 
 _PAGE_HEADERS = {

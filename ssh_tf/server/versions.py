@@ -7,19 +7,16 @@ default. The old one serves until the new one is loaded and warm; requests on it
 import dataclasses
 import gc
 import logging
-import re
 import threading
 from pathlib import Path
 
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_folder
-from ssh_tf.server.errors import ServingError
+from ssh_tf.inference.model_folder import find_versions, is_saved_model
+from ssh_tf.server.errors import ServingError, invalid, one_line
 from ssh_tf.server.model import Model
 
 _LOG = logging.getLogger(__name__)
-
-# Numbers that the protocol can carry.
-_VERSION = re.compile(r"0|[1-9]\d{0,17}", re.ASCII)
 
 POLL_SECONDS = 1.0  # TensorFlow Serving's --file_system_poll_wait_seconds.
 
@@ -59,7 +56,7 @@ class Versions:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="versions", daemon=True)
-        if (self._folder / "saved_model.pb").exists():
+        if is_saved_model(self._folder):
             raise UserError(f"{folder} is itself a SavedModel. Name the folder that holds it.")
         self.refresh()
         if self._model is None:
@@ -81,8 +78,10 @@ class Versions:
         Raises:
             ServingError: If it is not served.
         """
+        if not name:
+            raise invalid("ModelSpec has no name specified.")
         if label:
-            raise ServingError("INVALID_ARGUMENT", f"Unrecognized servable version label: {label}")
+            raise invalid(f"Unrecognized servable version label: {label}")
         model = self._model
         if name != self.name or model is None or version not in (None, model.version):
             wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
@@ -112,49 +111,44 @@ class Versions:
         A version that failed is tried again once its files have changed.
         """
         with self._lock:
-            for number in sorted(self._numbers(), reverse=True):
+            for number, path in self._found().items():
                 if self._model is not None and number == self._model.version:
                     return
-                if self._broken.get(number) != self._fingerprint(number) and self._load(number):
+                if self._broken.get(number) != _fingerprint(path) and self._load(number, path):
                     return
 
-    def _numbers(self) -> list[int]:
+    def _found(self) -> dict[int, Path]:
         try:
-            return [
-                int(path.name) for path in self._folder.iterdir() if _VERSION.fullmatch(path.name)
-            ]
+            return find_versions(self._folder)
         except OSError:
             _LOG.exception("%s can't be read; what is loaded stays", self._folder)
-            return []
+            return {}
 
-    def _load(self, number: int) -> bool:
-        before = self._fingerprint(number)
+    def _load(self, number: int, path: Path) -> bool:
+        before = _fingerprint(path)
         self._status[number] = VersionStatus("LOADING")
         try:
-            model = Model(self._folder / str(number), self._max_images)
+            model = Model(path, number, self._max_images)
         # Whatever a broken version raises, the one before it goes on.
         except Exception as error:
-            message = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            message = one_line(f"{type(error).__name__}: {error}")
             _LOG.warning("Version %d can't be loaded: %s", number, message)
             self._broken[number] = before
             self._status[number] = VersionStatus("END", message)
             return False
-        previous, self._model = self._model, model
-        self._status[number] = VersionStatus("AVAILABLE")
         self._broken.pop(number, None)
+        self._status[number] = VersionStatus("AVAILABLE")
+        self._replace(model)
         _LOG.info("Version %d is served", number)
+        return True
+
+    def _replace(self, model: Model) -> None:
+        previous, self._model = self._model, model
         if previous is not None:
             self._status[previous.version] = VersionStatus("END")
             # A SavedModel's functions are cycles: its weights would stay until the next round.
             del previous
             gc.collect()
-        return True
-
-    def _fingerprint(self, number: int) -> tuple[int, ...]:
-        """Changes with the files of a version, also while they are being copied."""
-        files = sorted((self._folder / str(number)).rglob("*"))
-        stats = [file.stat() for file in files if file.is_file()]
-        return tuple(value for stat in stats for value in (stat.st_size, stat.st_mtime_ns))
 
     def _poll(self) -> None:
         while not self._stop.wait(POLL_SECONDS):
@@ -167,3 +161,10 @@ class Versions:
     def _why_none(self) -> str:
         broken = [f"version {number}: {state.error}" for number, state in self._status.items()]
         return "; ".join(broken) or "it has no version (ssh-tf export writes one)"
+
+
+def _fingerprint(version: Path) -> tuple[int, ...]:
+    """Changes with the files of a version, also while they are being copied."""
+    files = sorted(version.rglob("*"))
+    stats = [file.stat() for file in files if file.is_file()]
+    return tuple(value for stat in stats for value in (stat.st_size, stat.st_mtime_ns))

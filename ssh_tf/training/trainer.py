@@ -12,8 +12,8 @@ import keras
 import tensorflow as tf
 
 from ssh_tf.config import Config
+from ssh_tf.data.manifest import read_manifest
 from ssh_tf.data.pipeline import find_undecodable, training_dataset
-from ssh_tf.data.records import read_manifest
 from ssh_tf.environment import require_tensorflow
 from ssh_tf.errors import UserError
 from ssh_tf.files import folder_lock, output_folder

@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssh_tf.data.annotations import training_corners
+from ssh_tf.data.annotations import ATTRIBUTES, training_corners
 from ssh_tf.data.builder import build_records
-from ssh_tf.data.checks import Checks, image_size
+from ssh_tf.data.checks import Checks, checked_size
+from ssh_tf.data.manifest import read_manifest
 from ssh_tf.data.readers.wider import split_layout
-from ssh_tf.data.records import parse_example, read_manifest
-from ssh_tf.data.sources import open_annotations, open_wider
+from ssh_tf.data.records import parse_example
+from ssh_tf.data.sources import Source, open_annotations, open_wider
 from ssh_tf.errors import UserError
 from ssh_tf.files import folder_lock
-from ssh_tf.imaging.files import decode
+from ssh_tf.imaging.decoder import decode
 from tests.conftest import REPOSITORY
 from tests.small import WIDER_BOXES, WIDER_FACES, encode, picture, write_wider
 
@@ -223,19 +224,39 @@ def test_an_output_that_is_a_file_is_refused(root: Path, tmp_path: Path):
 def test_a_folder_that_holds_a_data_set_is_left_alone(root: Path, tmp_path: Path):
     build_records(open_wider(root, "train"), tmp_path / "out", shards=1)
     before = content(tmp_path / "out")
+    for other in ({"shards": 2}, {"shards": 1, "seed": 1}, {"shards": 1, "checks": Checks("none")}):
+        with pytest.raises(UserError, match="out already holds a data set"):
+            build_records(open_wider(root, "train"), tmp_path / "out", **other)
+    annotations = split_layout(root, "train").annotations
+    annotations.write_text(annotations.read_text() + "1--Empty/e.jpg\n0\n")
     with pytest.raises(UserError, match="out already holds a data set"):
-        build_records(open_wider(root, "train"), tmp_path / "out", shards=2)
+        build_records(open_wider(root, "train"), tmp_path / "out", checks=Checks(on_error="skip"))
     assert content(tmp_path / "out") == before
+
+
+def test_a_finished_build_is_left_as_it_is(root: Path, tmp_path: Path):
+    manifest = build_records(open_wider(root, "train"), tmp_path / "out", shards=1)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.*")}
+    assert build_records(open_wider(root, "train"), tmp_path / "out", shards=1) == manifest
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.*")} == times
+
+
+def test_a_finished_but_damaged_build_is_not_called_finished(root: Path, tmp_path: Path):
+    build_records(open_wider(root, "train"), tmp_path / "out", shards=1)
+    (shard,) = (tmp_path / "out").glob("*.tfrecord")
+    shard.write_bytes(bytes(shard.stat().st_size))
+    with pytest.raises(UserError, match="or a damaged one"):
+        build_records(open_wider(root, "train"), tmp_path / "out", shards=1)
 
 
 @pytest.mark.parametrize("numbers", [{"shards": 0}, {"workers": 0}, {"shards": -1}])
 def test_no_shards_or_workers_are_refused(root: Path, tmp_path: Path, numbers: dict[str, int]):
-    with pytest.raises(UserError, match="--shards and --workers must be at least 1"):
+    with pytest.raises(UserError, match="shards and workers must be at least 1"):
         build_records(open_wider(root, "train"), tmp_path / "out", **numbers)
 
 
-def test_image_size_is_height_and_width():
-    assert image_size(encode(picture(40, 70), ".png"), "a.png") == (40, 70)
+def test_checked_size_is_height_and_width():
+    assert checked_size(encode(picture(40, 70), ".png"), "a.png") == (40, 70)
 
 
 def test_real_images_are_stored_whole(test_data: Path, tmp_path: Path):
@@ -290,15 +311,54 @@ def test_a_build_stopped_before_its_last_clean_up_is_finished(root: Path, tmp_pa
     assert content(tmp_path / "out") == before
 
 
-def test_left_overs_of_a_killed_build_are_cleared_away(root: Path, tmp_path: Path):
+def test_finished_shards_that_are_not_what_they_were_are_written_again(root: Path, tmp_path: Path):
     source = open_wider(root, "train")
     with pytest.raises(StoppedError):
         build_records(source, tmp_path / "out", shards=4, progress=stop_after(2))
-    half = tmp_path / "out" / ".123.tmp.wider_train-00002-of-00004.tfrecord"
-    half.write_bytes(b"half")
-    (tmp_path / "out" / "wider_train-00000-of-00004.tfrecord").write_bytes(b"cut")
+    whole = tmp_path / "out" / "wider_train-00000-of-00004.tfrecord"
+    damaged = tmp_path / "out" / "wider_train-00001-of-00004.tfrecord"
+    whole.write_bytes(b"cut")
+    damaged.write_bytes(bytes(damaged.stat().st_size))  # of the right length
     build_records(source, tmp_path / "out", shards=4)
     build_records(source, tmp_path / "straight", shards=4)
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
+
+
+def damaged_notes() -> dict[str, Callable[[str], str]]:
+    def changed(**values: object) -> Callable[[str], str]:
+        return lambda text: json.dumps(json.loads(text) | values)
+
+    def shard(**values: object) -> Callable[[str], str]:
+        return lambda text: json.dumps(
+            json.loads(text) | {"shard": json.loads(text).get("shard", {}) | values}
+        )
+
+    return {
+        "empty": lambda text: "",
+        "cut": lambda text: text[: len(text) // 2],
+        "a list": lambda text: "[1]",
+        "deep": lambda text: "[" * 100_000,
+        "no shard": changed(shard=None),
+        "another plan": changed(plan={}),
+        "negative": shard(images=-1),
+        "text as number": shard(faces="2"),
+        "outside": shard(name="../../a.tfrecord"),
+        "another file": shard(name="wider_train-00001-of-00002.tfrecord"),
+    }
+
+
+@pytest.mark.parametrize("damage", damaged_notes().values(), ids=damaged_notes().keys())
+def test_damaged_notes_are_as_good_as_none(
+    root: Path, tmp_path: Path, damage: Callable[[str], str]
+):
+    source = open_wider(root, "train")
+    build_records(source, tmp_path / "straight", shards=2)
+    with pytest.raises(StoppedError):
+        build_records(source, tmp_path / "out", shards=2, progress=stop_after(3))
+    for note in (tmp_path / "out" / ".build").glob("wider*.json"):
+        note.write_text(damage(note.read_text()))
+    (tmp_path / "out" / ".build" / "plan.json").write_text("{")
+    build_records(source, tmp_path / "out", shards=2)
     assert content(tmp_path / "out") == content(tmp_path / "straight")
 
 
@@ -326,7 +386,7 @@ def test_a_full_disk_is_said_and_a_second_call_completes(root: Path, tmp_path: P
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:  # The kernel refuses to write on, as it does on a full disk.
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-        with pytest.raises(UserError, match=r"tfrecord can't be written .* Free some space"):
+        with pytest.raises(UserError, match=r"can't be written: File too large\. .* goes on"):
             build_records(source, tmp_path / "out", shards=2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -355,6 +415,97 @@ def test_skipped_images_are_named_with_their_reason(root: Path, tmp_path: Path):
     ]
 
 
+def test_a_shard_whose_images_are_all_left_out_is_no_file(root: Path, tmp_path: Path):
+    truncate(images(root) / "0--Parade/a.jpg")
+    source, checks = open_wider(root, "train"), Checks(on_error="skip")
+    manifest = build_records(source, tmp_path / "out", shards=4, checks=checks)
+    files = sorted(path.name for path in (tmp_path / "out").glob("*.tfrecord"))
+    assert files == [shard["name"] for shard in manifest["shards"]]
+    assert len(files) == 3
+    assert all(shard["bytes"] for shard in manifest["shards"])
+    assert build_records(source, tmp_path / "out", shards=4, checks=checks) == manifest
+
+
+def test_a_data_set_without_any_image_left_is_refused(root: Path, tmp_path: Path):
+    for name in WIDER_BOXES:
+        truncate(images(root) / name)
+    with pytest.raises(UserError, match=r"All 4 images of .* had to be left out"):
+        build_records(open_wider(root, "train"), tmp_path / "out", checks=Checks(on_error="skip"))
+
+
+def write_csv(folder: Path, *rows: str) -> Source:
+    (folder / "boxes.csv").write_text("\n".join(["image,x,y,w,h", *rows, ""]))
+    return open_annotations(folder / "boxes.csv", folder)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("a.jpg,0.2,0.3,0.5,0.5", "it seems to be in fractions"),
+        ("a.jpg,5,5,-3,9", "its width or height is negative"),
+        ("a.jpg,5,5,0,9", "its width or height is 0"),
+        ("a.jpg,96,5,20,20", "it lies outside the image of 96 x 64 px"),
+        ("a.jpg,5,-30,20,20", "it lies outside the image"),
+        ("a.jpg,5,5,0.4,9", "it is narrower or lower than 1 px"),
+    ],
+)
+def test_boxes_that_vanish_are_named_with_file_and_row(tmp_path: Path, row: str, reason: str):
+    (tmp_path / "a.jpg").write_bytes(encode(picture(64, 96)))
+    source = write_csv(tmp_path, "a.jpg,1,2,30,40", row)
+    with pytest.raises(UserError, match=rf"1 of 2 boxes .* 1%: .*boxes\.csv:3: {reason}"):
+        build_records(source, tmp_path / "out")
+    manifest = build_records(source, tmp_path / "out", checks=Checks(most_lost=1.0))
+    assert (manifest["faces"], manifest["annotated_faces"]) == (1, 2)
+    (lost,) = manifest["lost_boxes"]
+    assert re.search(rf"boxes\.csv:3: {reason}", lost)
+
+
+def test_boxes_are_cut_at_the_border_where_they_do_not_follow_wider(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(encode(picture(64, 96)))
+    source = write_csv(tmp_path, "a.jpg,-10,-5,30,40", "a.jpg,90,60,30,40")
+    build_records(source, tmp_path / "out")
+    (record,) = records(tmp_path / "out")
+    np.testing.assert_allclose(record["faces"], [[0, 0, 20, 35], [90, 60, 96, 64]], atol=1e-4)
+
+
+def test_one_lost_box_in_a_hundred_is_no_error(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(encode(picture(64, 96)))
+    rows = ["a.jpg,1,2,30,40"] * 99
+    manifest = build_records(write_csv(tmp_path, *rows, "a.jpg,1,2,0,0"), tmp_path / "out")
+    assert len(manifest["lost_boxes"]) == 1
+    with pytest.raises(UserError, match="2 of 101 boxes"):
+        build_records(
+            write_csv(tmp_path, *rows, "a.jpg,1,2,0,0", "a.jpg,1,2,0,0"), tmp_path / "other"
+        )
+
+
+def test_shards_are_named_after_the_data(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(encode(picture(64, 96)))
+    manifest = build_records(write_csv(tmp_path, "a.jpg,1,2,30,40"), tmp_path / "out")
+    assert manifest["shards"][0]["name"] == "boxes-00000-of-00001.tfrecord"
+    assert (manifest["name"], manifest["split"], manifest["attributes"]) == ("boxes", "train", [])
+
+
+def test_the_attributes_that_the_annotations_have_are_listed(root: Path, tmp_path: Path):
+    assert build_records(open_wider(root, "train"), tmp_path / "out")["attributes"] == [*ATTRIBUTES]
+
+
+def test_an_image_whose_boxes_all_vanish_differs_from_one_without_boxes(root: Path, tmp_path: Path):
+    annotations = split_layout(root, "train").annotations
+    annotations.write_text("0--Parade/a.jpg\n0\n1--Empty/d.jpg\n2\n9 9 0 9\n9 9 9 0\n")
+    build_records(open_wider(root, "train"), tmp_path / "out")
+    found = {
+        r["name"].numpy(): (len(r["faces"]), int(r["annotated"])) for r in records(tmp_path / "out")
+    }
+    assert found == {b"0--Parade/a.jpg": (0, 0), b"1--Empty/d.jpg": (0, 2)}
+
+
+def test_a_missing_image_whose_name_looks_the_same_is_hinted_at(tmp_path: Path):
+    (tmp_path / "e\u0301.jpg").write_bytes(encode(picture(64, 96)))  # e and a combining accent
+    with pytest.raises(UserError, match=r"There is 'e\\u0301.jpg', which differs in its bytes"):
+        build_records(write_csv(tmp_path, "\u00e9.jpg,1,2,30,40"), tmp_path / "out")
+
+
 def test_what_each_way_of_verifying_sees(root: Path, tmp_path: Path):
     path = images(root) / "0--Parade/a.jpg"
     whole = path.read_bytes()
@@ -367,11 +518,15 @@ def test_what_each_way_of_verifying_sees(root: Path, tmp_path: Path):
     for name, data in damage.items():
         for verify in ("none", "header", "full"):
             try:
-                assert image_size(data, "a.jpg", verify=verify) == (64, 96)
+                assert checked_size(data, "a.jpg", verify=verify) == (64, 96)
             except UserError:
                 seen.setdefault(name, []).append(verify)
-    # A JPEG that ends early but properly is whole for every decoder: its missing rows are grey.
-    assert seen == {"cut": ["header", "full"], "header": ["none", "header", "full"]}
+    # Decoders fill with gray what is missing of a JPEG that ends early but properly.
+    assert seen == {
+        "cut": ["header", "full"],
+        "cut, with an end marker": ["full"],
+        "header": ["none", "header", "full"],
+    }
 
 
 def kind(image: np.ndarray, suffix: str, *options: int) -> Callable[[], bytes]:

@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 
 from ssh_tf.config import DataConfig
-from ssh_tf.data.pipeline import FACE_PADDING, FACE_ROWS, training_dataset
+from ssh_tf.data.pipeline import training_dataset
 from ssh_tf.data.records import to_example
 from ssh_tf.errors import UserError
+from ssh_tf.geometry.targets import FACE_PADDING, FACE_ROWS
 from ssh_tf.imaging.scale import resize
 from tests.small import encode, picture
 

@@ -1,17 +1,11 @@
 """Tests of the record schema and of what makes a folder a data set."""
 
-import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ssh_tf import signature
-from ssh_tf.data.records import parse_example, read_manifest, shard_name, to_example
-from ssh_tf.errors import UserError
+from ssh_tf.data.records import parse_example, to_example
 from tests.small import encode, picture
 
 JPEG, PNG = encode(picture(), ".jpg"), encode(picture(), ".png")
@@ -103,55 +97,3 @@ def test_wider_s_attributes_are_stored_one_by_one():
 def test_png_is_marked_as_png():
     feature = tf.train.Example.FromString(example(PNG)).features.feature
     assert list(feature[signature.IMAGE_FORMAT].bytes_list.value) == [b"png"]
-
-
-def test_shard_names_sort_in_their_order():
-    names = [shard_name("train", i, 100) for i in range(100)]
-    assert names[3] == "wider_train-00003-of-00100.tfrecord"
-    assert names == sorted(names)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with one shard of 5 bytes and its manifest."""
-    (tmp_path / "a.tfrecord").write_bytes(b"12345")
-    write_manifest(tmp_path)
-    return tmp_path
-
-
-def write_manifest(folder: Path, **changes: Any) -> None:
-    shards = [{"name": "a.tfrecord", "bytes": 5}]
-    manifest = {"schema": 1, "images": 1, "faces": 1, "shards": shards, **changes}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def test_a_whole_folder_gives_its_manifest(folder: Path):
-    assert read_manifest(folder)["images"] == 1
-
-
-BROKEN: list[tuple[Callable[[Path], object], str]] = [
-    (lambda f: (f / "manifest.json").unlink(), "has no manifest.json: not a data set, or its"),
-    (lambda f: (f / "manifest.json").write_text("{"), "is not a manifest"),
-    (lambda f: (f / "manifest.json").write_bytes(b"\xff\xfe"), "is not a manifest"),
-    (lambda f: (f / "manifest.json").write_text("[1]"), "is not a manifest"),
-    (lambda f: (f / "manifest.json").write_text("{}"), r"is not a manifest \('schema'\)"),
-    (lambda f: write_manifest(f, shards=[{"name": "a.tfrecord"}]), r"is not a manifest \('bytes'"),
-    (lambda f: write_manifest(f, schema=2), "has schema 2; this version reads 1"),
-    (lambda f: (f / "a.tfrecord").unlink(), "a.tfrecord is missing or not 5 bytes long"),
-    (lambda f: (f / "a.tfrecord").write_bytes(b"1234"), "is missing or not 5 bytes long"),
-    (lambda f: (f / "a.tfrecord").write_bytes(b"123456"), "is missing or not 5 bytes long"),
-]
-
-
-@pytest.mark.parametrize(("damage", "says"), BROKEN)
-def test_a_folder_that_is_not_whole_is_refused(
-    folder: Path, damage: Callable[[Path], object], says: str
-):
-    damage(folder)
-    with pytest.raises(UserError, match=rf"^[^\n]*{says}[^\n]*Run `ssh-tf records`"):
-        read_manifest(folder)
-
-
-def test_a_missing_folder_is_named(tmp_path: Path):
-    with pytest.raises(UserError, match=r"absent does not exist. Expected a folder with TFRecords"):
-        read_manifest(tmp_path / "absent")

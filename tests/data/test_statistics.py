@@ -10,7 +10,7 @@ from ssh_tf.data.builder import build_records
 from ssh_tf.data.sources import open_wider
 from ssh_tf.data.statistics import best_anchor_iou, read_contents
 from ssh_tf.errors import UserError
-from ssh_tf.evaluation.wider import load_ground_truth
+from ssh_tf.evaluation.truth import load_ground_truth
 from ssh_tf.geometry.anchors import anchor_grid
 from ssh_tf.geometry.boxes import include_last_pixel, pairwise_iou
 from tests.small import WIDER_BOXES, WIDER_FACES, write_wider

@@ -127,3 +127,10 @@ def test_folder_without_results_is_an_error(tmp_path: Path) -> None:
         read_wider(tmp_path)
     with pytest.raises(UserError, match="does not exist"):
         read_wider(tmp_path / "nowhere")
+
+
+def test_what_is_hidden_is_no_result(tmp_path: Path) -> None:
+    for name in ("e/a.txt", "e/._a.txt", "e/.tmp-x/new.txt", ".ipynb_checkpoints/a.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a\n0\n")
+    assert list(read_wider(tmp_path)) == ["e/a"]

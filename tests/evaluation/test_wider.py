@@ -7,20 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.io import savemat
 
 from ssh_tf.data.annotations import AnnotatedImage
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.detections import read_wider
-from ssh_tf.evaluation.wider import (
-    SETTINGS,
-    WiderGroundTruth,
-    all_faces,
-    evaluate,
-    first_match,
-    load_ground_truth,
-    subset,
-)
+from ssh_tf.evaluation.truth import WiderGroundTruth, all_faces, load_ground_truth
+from ssh_tf.evaluation.wider import evaluate, first_match
 
 Table = Sequence[Sequence[float]]
 
@@ -89,7 +81,7 @@ def test_setting_without_counted_faces_has_no_average_precision() -> None:
     assert np.isnan(_ap(_detections((A, 0.9), (B, 0.1)), _truth(kept=[])))
 
 
-def test_other_images_are_passed_over_but_not_if_all_are_other() -> None:
+def test_other_images_are_ignored_but_not_if_all_are_other() -> None:
     rows = _detections((A, 0.9), (B, 0.1))
     assert _ap({**rows, "e/z": np.array([[0, 0, 9, 9, 99.0]])}, _truth()) == 1.0
     with pytest.raises(UserError, match=r"None of the 1 images.*first: f/z.*first: e/a"):
@@ -211,25 +203,13 @@ def test_agrees_with_a_plain_loop(rng: np.random.Generator) -> None:
         assert curve.precision[index] == pytest.approx(found / proposed, abs=1e-15)
 
 
-def _image(name: str, boxes: Table, invalid: Sequence[int]) -> AnnotatedImage:
-    attributes = np.zeros((len(boxes), 6), np.int64)
-    attributes[:, 3] = invalid
-    return AnnotatedImage(name, np.array(boxes, np.float32).reshape(-1, 4), attributes)
-
-
-def test_all_faces_ignores_invalid_degenerate_and_low_ones() -> None:
-    image = _image("e/a.jpg", [A, B, [5, 5, 0, 4], [5, 5, 4, -1], [7, 7, 9, 3]], [0, 1, 0, 0, 0])
-    lowest = _image("e/a.jpg", [[7, 7, 9, 4]], [0])
-    assert all_faces([lowest], minimum_height=4).kept["all"][0].tolist() == [0]
-    truth = all_faces([image], minimum_height=4)
-    assert truth.names == ["e/a"]
-    assert truth.kept["all"][0].tolist() == [0]
-    assert len(truth.faces[0]) == 5
-    assert all_faces([image]).kept["all"][0].tolist() == [0, 4]
-
-
 def test_detection_on_an_image_without_faces_is_a_false_positive() -> None:
-    truth = all_faces([_image("e/a.jpg", [A], [0]), _image("e/b.jpg", [], [])])
+    face, none = np.array([A], np.float32), np.zeros((0, 4), np.float32)
+    images = [
+        AnnotatedImage(name, boxes, np.zeros((len(boxes), 6), np.int64))
+        for name, boxes in (("e/a.jpg", face), ("e/b.jpg", none))
+    ]
+    truth = all_faces(images)
     detections = {"e/b": np.array([[*NOWHERE, 0.9]]), "e/a": np.array([[*A, 0.1]])}
     assert _ap(detections, truth) == 0.5
 
@@ -242,69 +222,6 @@ def test_image_without_any_row_in_the_ground_truth_is_skipped() -> None:
     )
     detections = {**_detections((A, 0.9), (B, 0.1)), "e/b": np.array([[*NOWHERE, 0.95]])}
     assert _ap(detections, truth) == 1.0
-
-
-def test_subset_keeps_the_named_images_in_order() -> None:
-    images = [_image(f"e/{name}.jpg", [A, B], [0, 1]) for name in "abc"]
-    part = subset(all_faces(images), ["e/c.jpg", "e/a"])
-    assert part.names == ["e/a", "e/c"]
-    assert [kept.tolist() for kept in part.kept["all"]] == [[0], [0]]
-    assert len(part.faces) == 2
-
-
-def test_subset_names_an_unknown_image() -> None:
-    with pytest.raises(UserError, match=r"no image e/z \(1 of 2 names unknown\)"):
-        subset(_truth(), ["e/a", "e/z.jpg"])
-
-
-def _cells(values: Sequence[object]) -> np.ndarray:
-    cells = np.empty((len(values), 1), object)
-    cells[:, 0] = values
-    return cells
-
-
-def _write_official(folder: Path) -> None:
-    """Two events with two images and one, in the official files' nesting."""
-    boxes = [_cells([np.array([A, B], np.int32), np.array([A], np.int32)]), _cells([np.array([B])])]
-    files = [_cells(["a", "b"]), _cells(["c"])]
-    common = {
-        "event_list": _cells(["e", "f"]),
-        "file_list": _cells(files),
-        "face_bbx_list": _cells(boxes),
-    }
-    savemat(folder / "wider_face_val.mat", common)
-    kept = [_cells([np.array([[1], [2]], np.uint8), np.zeros((0, 1))]), _cells([np.array([[1]])])]
-    for setting in SETTINGS:
-        savemat(folder / f"wider_{setting}_val.mat", {**common, "gt_list": _cells(kept)})
-
-
-def test_ground_truth_is_read_from_the_official_files(tmp_path: Path) -> None:
-    _write_official(tmp_path)
-    truth = load_ground_truth(tmp_path)
-    assert truth.names == ["e/a", "e/b", "f/c"]
-    assert [faces.tolist() for faces in truth.faces] == [[A, B], [A], [B]]
-    assert truth.faces[0].dtype == np.int32
-    assert {s: [k.tolist() for k in kept] for s, kept in truth.kept.items()} == {
-        setting: [[0, 1], [], [0]] for setting in SETTINGS
-    }
-
-
-def test_missing_or_damaged_ground_truth_is_named(tmp_path: Path) -> None:
-    _write_official(tmp_path)
-    (tmp_path / "wider_hard_val.mat").write_bytes(b"no")
-    with pytest.raises(UserError, match=r"wider_hard_val\.mat: expected a MATLAB file with"):
-        load_ground_truth(tmp_path)
-    (tmp_path / "wider_hard_val.mat").unlink()
-    with pytest.raises(UserError, match=r"wider_hard_val\.mat does not exist"):
-        load_ground_truth(tmp_path)
-
-
-def test_official_ground_truth_has_the_published_counts(test_data: Path) -> None:
-    truth = load_ground_truth(test_data / "wider" / "ground_truth")
-    assert len(truth.names) == 3226
-    assert sum(map(len, truth.faces)) == 39708
-    counts = {setting: sum(map(len, kept)) for setting, kept in truth.kept.items()}
-    assert counts == {"easy": 7211, "medium": 13319, "hard": 31958}
 
 
 def _synthetic_rows(faces: np.ndarray, start: int) -> list[list[float]]:

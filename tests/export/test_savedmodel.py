@@ -19,8 +19,7 @@ from ssh_tf import signature
 from ssh_tf.config import ExportConfig
 from ssh_tf.errors import UserError
 from ssh_tf.export.savedmodel import export_savedmodel
-from ssh_tf.export.warmup import WARMUP
-from ssh_tf.imaging.files import decode
+from ssh_tf.imaging.decoder import decode
 from ssh_tf.inference.detector import Detector
 from ssh_tf.model.weights import build_network
 from tests.small import encode, picture, small_config, small_network
@@ -360,7 +359,7 @@ def test_an_export_that_does_not_run_is_deleted(
 
 def test_warm_up_has_a_request_for_each_signature(version: Path):
     prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
-    records = tf.data.TFRecordDataset(str(version / WARMUP)).as_numpy_iterator()
+    records = tf.data.TFRecordDataset(str(version / signature.WARMUP)).as_numpy_iterator()
     sent = [
         prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         for record in records

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ssh_tf.errors import UserError
 from ssh_tf.imaging.draw import draw_boxes, save_picture, score_colour
 from tests.small import picture
 
@@ -180,6 +181,6 @@ def test_the_suffix_gives_the_format(tmp_path: Path, suffix: str):
 
 
 def test_a_picture_that_cannot_be_encoded_leaves_nothing(tmp_path: Path):
-    with pytest.raises(cv2.error):
+    with pytest.raises(UserError, match=r"a\.unknown: a picture of 96 x 64 px can't be written"):
         save_picture(tmp_path / "a.unknown", picture())
     assert list(tmp_path.iterdir()) == []

@@ -1,8 +1,6 @@
-"""Tests of decoding, the official scale and the official resize."""
+"""Tests of the official scale and the official resize."""
 
 import json
-import struct
-import zlib
 from pathlib import Path
 
 import cv2
@@ -10,115 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssh_tf.imaging.files import decode
 from ssh_tf.imaging.scale import pyramid_scales, resize, scaled_size, single_scale
-from tests.small import encode, picture
-
-GREY = picture()[..., 0]
-
-
-def pixels(encoded: bytes) -> np.ndarray:
-    return decode(encoded).numpy()
+from tests.small import picture
 
 
 def scale_of(height: int, width: int, shorter: int, longer: int) -> float:
     size = tf.constant([height, width])
     return float(single_scale(size, shorter_px=shorter, longer_px=longer))
-
-
-def test_png_pixels_come_back_exactly_as_rgb():
-    np.testing.assert_array_equal(pixels(encode(picture(), ".png")), picture())
-
-
-@pytest.mark.parametrize("progressive", [0, 1], ids=["baseline", "progressive"])
-def test_jpeg_pixels_are_opencv_s(progressive: int):
-    encoded = encode(picture(), ".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
-    bgr = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
-    difference = pixels(encoded).astype(int) - bgr[..., ::-1]
-    # Both use libjpeg's accurate transform; chroma upsampling may round differently.
-    assert np.abs(difference).max() <= 1
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_grey_is_repeated_in_three_channels(suffix: str):
-    decoded = pixels(encode(GREY, suffix))
-    assert decoded.shape == (64, 96, 3)
-    assert np.array_equal(decoded, decoded[..., :1].repeat(3, axis=-1))
-    assert np.abs(decoded[..., 0].astype(int) - GREY).max() <= (0 if suffix == ".png" else 8)
-
-
-def test_alpha_is_dropped():
-    rgba = np.concatenate([picture(), GREY[..., np.newaxis]], axis=-1)
-    np.testing.assert_array_equal(pixels(encode(rgba, ".png")), picture())
-
-
-def test_16_bit_png_keeps_the_high_byte():
-    deep = picture().astype(np.uint16) * 256 + 255
-    np.testing.assert_array_equal(pixels(encode(deep, ".png")), picture())
-
-
-def test_palette_png_gives_the_palette_s_colours():
-    palette = np.array([[255, 0, 0], [0, 128, 255]], np.uint8)
-    indices = np.array([[0, 1, 1], [1, 0, 0]], np.uint8)
-    np.testing.assert_array_equal(pixels(palette_png(indices, palette)), palette[indices])
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def palette_png(indices: np.ndarray, palette: np.ndarray) -> bytes:
-    """OpenCV writes no palettes: the four chunks by hand (PNG specification, section 11)."""
-    height, width = indices.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in indices)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
-        + chunk(b"PLTE", palette.tobytes())
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
-
-
-def test_exif_rotation_is_not_applied():
-    # An APP1 segment that says orientation 6 (a quarter turn), right after the JPEG's start.
-    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
-    segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
-    encoded = encode(picture())
-    turned = encoded[:2] + segment + encoded[2:]
-    assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (96, 64, 3)
-    np.testing.assert_array_equal(pixels(turned), pixels(encoded))
-
-
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
-@pytest.mark.parametrize("missing", [2, 500])
-def test_a_truncated_file_is_an_error(suffix: str, missing: int):
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        decode(encode(picture(), suffix)[:-missing])
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(b"", id="empty"),
-        pytest.param(b"hello", id="text"),
-        pytest.param(b"\x89PNG", id="half a signature"),
-        pytest.param(encode(picture(), ".bmp"), id="bmp"),
-        # TensorFlow's PNG reader would take these, WebP with a fourth axis.
-        pytest.param(encode(picture(), ".webp"), id="webp"),
-        pytest.param(encode(picture(), ".gif"), id="gif"),
-    ],
-)
-def test_what_is_neither_jpeg_nor_png_is_an_error(content: bytes):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="neither JPEG nor PNG"):
-        decode(content)
-
-
-def test_decoding_in_a_graph_is_the_same_and_fails_the_same():
-    (good,) = tf.data.Dataset.from_tensors(encode(picture(), ".png")).map(decode)
-    np.testing.assert_array_equal(good, picture())
-    with pytest.raises(tf.errors.InvalidArgumentError, match="neither JPEG nor PNG"):
-        next(iter(tf.data.Dataset.from_tensors(encode(picture(), ".webp")).map(decode)))
 
 
 @pytest.mark.parametrize(

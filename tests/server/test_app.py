@@ -7,6 +7,9 @@ import json
 import shutil
 import socket
 import threading
+import time
+import types
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,9 @@ from tensorflow_serving.apis import (
 
 from ssh_tf.errors import UserError
 from ssh_tf.server.app import LocalServer
+from ssh_tf.server.errors import ServingError
+from ssh_tf.server.metrics import Metrics
+from ssh_tf.server.rpc import Prediction
 from tests.server import toy
 from tests.small import encode, picture
 
@@ -113,6 +119,19 @@ def test_an_output_filter_selects(channel: Any):
         grpc_predict(channel, request)
 
 
+def test_an_output_can_be_named_once(channel: Any):
+    request = grpc_request(image_bytes=[IMAGE])
+    request.output_filter.extend(["num_detections"] * 2)
+    with pytest.raises(grpc.RpcError, match="duplicate output tensor alias: num_detections"):
+        grpc_predict(channel, request)
+
+
+def test_an_answer_names_its_model_version_and_signature(channel: Any):
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    spec = stub.Predict(grpc_request(image_bytes=[IMAGE]), timeout=30).model_spec
+    assert (spec.name, spec.version.value, spec.signature_name) == ("ssh", 1, "serving_default")
+
+
 def test_a_version_can_be_named(server: LocalServer, channel: Any):
     path = "/v1/models/ssh/versions/{}:predict"
     assert rest(server, path.format(1), {"instances": [B64]})[0] == 200
@@ -172,11 +191,13 @@ def test_metrics_count_answers_by_outcome(toy_models: Path):
         with urllib3.PoolManager() as pool:
             url = f"http://127.0.0.1:{server.rest_port}/monitoring/prometheus/metrics"
             text = pool.request("GET", url).data.decode()
-    count = ':tensorflow:serving:request_count{model_name="ssh",entrypoint="REST",status="'
-    assert count + 'OK"} 1\n' in text
-    assert count + 'INVALID_ARGUMENT"} 1\n' in text
-    latency = ':tensorflow:serving:request_latency_bucket{model_name="ssh",API="Predict"'
-    assert latency + ',entrypoint="REST",le="+Inf"} 2\n' in text
+            moved = pool.request("GET", f"{url}/", headers={"Host": "evil.example"})
+    assert (moved.status, moved.headers.get("location")) == (404, None)
+    count = ":tensorflow:serving:request_count"
+    assert f'{count}{{entrypoint="REST",model_name="ssh",status="OK"}} 1.0\n' in text
+    assert f'{count}{{entrypoint="REST",model_name="ssh",status="INVALID_ARGUMENT"}} 1.0\n' in text
+    latency = ':tensorflow:serving:request_latency_bucket{API="Predict",entrypoint="REST",le="+Inf"'
+    assert f'{latency},model_name="ssh"}} 2.0\n' in text
 
 
 # Hostile or mistaken requests: (body, headers, status, part of the message).
@@ -189,6 +210,8 @@ HOSTILE: dict[str, tuple[Any, dict[str, str], int, str]] = {
     "number": ({"instances": [3]}, {}, 400, "expected a string"),
     "no base64": ({"instances": [{"b64": "%%"}]}, {}, 400, "Unable to base64 decode"),
     "signature": ({"signature_name": "x", "instances": [B64]}, {}, 400, '"x" not found'),
+    "long name": ({"signature_name": "x" * 250_000, "instances": [1]}, {}, 400, "xxx..."),
+    "long key": ({"inputs": {"x": 1, "y" * 250_000: 1}}, {}, 400, "Missing named input"),
     "too many": ({"instances": [""] * 65}, {}, 400, "at most 64 rows. Received: 65"),
     "too large": (b" " * 300_001, {}, 413, "larger than 300000 bytes"),
     "gzip bomb": (
@@ -209,6 +232,7 @@ def test_hostile_requests_get_a_clear_error_and_the_server_lives(server: LocalSe
     status, answer = predict(server, body, **headers)
     assert (status, list(answer)) == (expected, ["error"])
     assert message in answer["error"]
+    assert len(answer["error"]) < 510
     assert predict(server, {"instances": [B64]})[0] == 200
 
 
@@ -228,6 +252,14 @@ def test_hostile_requests_get_a_clear_error_and_the_server_lives(server: LocalSe
 def test_other_paths_get_an_error(server: LocalServer, path: str, body: Any, expected: int):
     status, answer = rest(server, path, body)
     assert (status, list(answer)) == (expected, ["error"])
+
+
+@pytest.mark.parametrize(
+    "path", ["/V1/Models/ssh", "/v1/models/ssh/Versions/01", "/v1/models/%73sh"]
+)
+def test_paths_are_read_as_tensorflow_serving_reads_them(server: LocalServer, path: str):
+    assert rest(server, path)[0] == 200
+    assert rest(server, f"{path}:PREDICT", {"instances": [B64]})[0] == 200
 
 
 def test_a_gzip_body_is_taken(server: LocalServer):
@@ -279,17 +311,135 @@ def grpc_code(channel: Any, request: Any, **options: Any) -> grpc.StatusCode:
     return caught.value.code()
 
 
-def test_hostile_grpc_requests_get_a_clear_error(channel: Any):
-    codes = grpc.StatusCode
-    assert grpc_code(channel, grpc_request(image_bytes=[b"no"])) is codes.INVALID_ARGUMENT
-    assert grpc_code(channel, grpc_request(image_bytes=[1.5])) is codes.INVALID_ARGUMENT
-    assert grpc_code(channel, grpc_request(y=[b"no"])) is codes.INVALID_ARGUMENT
-    assert grpc_code(channel, grpc_request(image_bytes=[b""] * 65)) is codes.INVALID_ARGUMENT
-    large = grpc_request(image_bytes=[bytes(400_000)])
-    assert grpc_code(channel, large) is codes.RESOURCE_EXHAUSTED
-    gzipped = {"compression": grpc.Compression.Gzip}
-    assert grpc_code(channel, large, **gzipped) is codes.RESOURCE_EXHAUSTED
+def request_with(**fields: Any) -> predict_pb2.PredictRequest:
+    """A good request but for fields of its `model_spec` or its `output_filter`."""
+    request = grpc_request(image_bytes=[IMAGE])
+    request.output_filter.extend(fields.pop("output_filter", []))
+    for key, value in fields.items():
+        setattr(request.model_spec, key, value)
+    return request
+
+
+LONG = "x" * 100_000
+HOSTILE_GRPC = {
+    "no picture": (grpc_request(image_bytes=[b"no"]), "INVALID_ARGUMENT"),
+    "wrong type": (grpc_request(image_bytes=[1.5]), "INVALID_ARGUMENT"),
+    "wrong input": (grpc_request(y=[b"no"]), "INVALID_ARGUMENT"),
+    "too many": (grpc_request(image_bytes=[b""] * 65), "INVALID_ARGUMENT"),
+    "too large": (grpc_request(image_bytes=[bytes(400_000)]), "RESOURCE_EXHAUSTED"),
+    "no model": (predict_pb2.PredictRequest(), "INVALID_ARGUMENT"),
+    "no name": (request_with(name=""), "INVALID_ARGUMENT"),
+    "other signature": (request_with(signature_name="x"), "FAILED_PRECONDITION"),
+    "long signature": (request_with(signature_name=LONG), "FAILED_PRECONDITION"),
+    "long name": (request_with(name=LONG), "NOT_FOUND"),
+    "long label": (request_with(version_label="\u6f22" * 30_000), "INVALID_ARGUMENT"),
+    "long output": (request_with(output_filter=[LONG]), "INVALID_ARGUMENT"),
+    "long input": (grpc_request(**{LONG: [b"no"]}), "INVALID_ARGUMENT"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_GRPC)
+def test_hostile_grpc_requests_get_a_clear_error(channel: Any, case: str):
+    request, code = HOSTILE_GRPC[case]
+    assert grpc_code(channel, request) is grpc.StatusCode[code]
+    if code == "RESOURCE_EXHAUSTED":
+        assert grpc_code(channel, request, compression=grpc.Compression.Gzip).name == code
     assert_expected(grpc_predict(channel, grpc_request(image_bytes=[IMAGE])), 0)
+
+
+def test_a_fault_of_the_server_is_no_traceback_for_the_client(
+    server: LocalServer, channel: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(server.versions, "get", lambda *arguments: {}["secret"])
+    with pytest.raises(grpc.RpcError) as caught:
+        grpc_predict(channel, grpc_request(image_bytes=[IMAGE]))
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    status, answer = predict(server, {"instances": [B64]})
+    message = "Internal error of the server; its log has the details"
+    assert (status, answer["error"], caught.value.details()) == (500, message, message)
+
+
+def wait_request() -> predict_pb2.PredictRequest:
+    request = grpc_request(x=[1.0])
+    request.model_spec.signature_name = "wait"
+    return request
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+
+
+def free_places(server: LocalServer) -> int:
+    return server._runner._places._value
+
+
+def leave_rest(server: LocalServer) -> Callable[[], None]:
+    connection = socket.create_connection(("127.0.0.1", server.rest_port))
+    body = json.dumps(WAIT).encode()
+    connection.sendall(HEAD.replace(b"100", str(len(body)).encode()) + b"\r\n" + body)
+    return connection.close
+
+
+def call_grpc(server: LocalServer, timeout: float | None = None) -> tuple[Any, Any]:
+    channel = grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}")
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    return channel, stub.Predict.future(wait_request(), timeout=timeout)
+
+
+def leave_grpc(server: LocalServer) -> Callable[[], None]:
+    channel, call = call_grpc(server)
+    return lambda: (call.cancel(), channel.close())[0]
+
+
+def leave_channel(server: LocalServer) -> Callable[[], None]:
+    channel, call = call_grpc(server)
+    return lambda: (channel.close(), call.done())[0]
+
+
+def leave_by_deadline(server: LocalServer) -> Callable[[], None]:
+    channel, call = call_grpc(server, timeout=0.5)
+    return lambda: (until(call.done), channel.close())[0]
+
+
+@pytest.mark.usefixtures("gate")
+def test_what_nobody_waits_for_leaves_the_queue_and_is_not_computed(toy_models: Path):
+    with toy.serve(toy_models, workers=1, queue=4) as server, ThreadPoolExecutor() as threads:
+        running = threads.submit(predict, server, WAIT)
+        assert toy.STARTED.acquire(timeout=30)
+        for way in (leave_rest, leave_grpc, leave_channel, leave_by_deadline):
+            leave = way(server)
+            until(lambda: free_places(server) == 3)
+            leave()
+            until(lambda: free_places(server) == 4)
+        good = threads.submit(predict, server, WAIT)
+        toy.GATE.set()
+        assert running.result()[0] == good.result()[0] == 200
+        # The good one alone was computed after the first.
+        assert toy.STARTED.acquire(timeout=30)
+        assert not toy.STARTED.acquire(blocking=False)
+
+
+def test_bodies_are_bounded_together(toy_models: Path):
+    limit = 100_000
+    with toy.serve(toy_models, max_body_bytes=limit) as server:
+        large = json.dumps({"instances": [B64]}).encode().ljust(limit)
+        small = {"signature_name": "two", "inputs": {"a": [1], "b_bytes": ["x"]}}
+        head = HEAD.replace(b"100", b"100000") + b"\r\n" + bytes(limit - 1000)
+        with contextlib.ExitStack() as stack:
+            for _ in range(8):
+                connection = socket.create_connection(("127.0.0.1", server.rest_port))
+                stack.enter_context(contextlib.closing(connection)).sendall(head)
+            until(lambda: predict(server, large)[0] == 503)
+            status, answer = predict(server, large)
+            assert (status, "too many large requests" in answer["error"]) == (503, True)
+            with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+                code = grpc_code(channel, grpc_request(image_bytes=[bytes(limit - 1000)]))
+            assert code is grpc.StatusCode.UNAVAILABLE
+            assert predict(server, small)[0] == 200
+        until(lambda: predict(server, large)[0] == 200)
+        until(lambda: server._runner._free_bytes == 8 * limit)
 
 
 @pytest.mark.usefixtures("gate")
@@ -329,26 +479,44 @@ def test_a_request_that_takes_too_long_is_told_so(toy_models: Path):
         status, answer = predict(server, WAIT)
         assert (status, answer["error"]) == (504, "No answer within 0.2 s")
         with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
-            request = grpc_request(x=[1.0])
-            request.model_spec.signature_name = "wait"
-            assert grpc_code(channel, request) is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert grpc_code(channel, wait_request()) is grpc.StatusCode.DEADLINE_EXCEEDED
         toy.GATE.set()
         # On a busy machine an answer may take as long.
         assert any(predict(server, {"instances": [B64]})[0] == 200 for _ in range(100))
 
 
 @pytest.mark.usefixtures("gate")
-def test_stopping_finishes_what_runs(toy_models: Path):
+def test_stopping_finishes_what_runs_and_tells_what_waits(toy_models: Path):
     with ThreadPoolExecutor() as threads:
-        with toy.serve(toy_models) as server:
+        with (
+            toy.serve(toy_models, workers=1) as server,
+            grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
+        ):
             running = threads.submit(predict, server, WAIT)
             assert toy.STARTED.acquire(timeout=30)
+            waiting = threads.submit(predict, server, WAIT)
+            called = threads.submit(grpc_code, channel, wait_request())
+            until(lambda: free_places(server) == 6)
             stopped = threads.submit(server.stop)
+            # Told while the first one still runs.
+            assert waiting.result(30) == (503, {"error": "The server is stopping."})
+            assert called.result(30) is grpc.StatusCode.UNAVAILABLE
+            assert not running.done()
             toy.GATE.set()
             assert running.result() == (200, {"predictions": [1.0]})
             stopped.result()
         with pytest.raises(OSError):  # noqa: PT011 - refused or reset, by the system.
             raw(server, b"x")
+
+
+def test_a_deadline_that_is_over_is_not_taken_for_none(server: LocalServer):
+    context = types.SimpleNamespace(
+        time_remaining=lambda: 0.0, add_callback=lambda call: False, is_active=lambda: False
+    )
+    prediction = Prediction(server.versions, server._runner, Metrics("ssh"), toy.limits())
+    with pytest.raises(ServingError) as caught:
+        prediction._wait(grpc_request(image_bytes=[IMAGE]), context)
+    assert caught.value.code in ("CANCELLED", "DEADLINE_EXCEEDED")
 
 
 def test_no_request_fails_while_versions_change(toy_models: Path, tmp_path: Path):
@@ -384,7 +552,13 @@ def test_no_request_fails_while_versions_change(toy_models: Path, tmp_path: Path
 def test_it_listens_on_this_machine_only_and_says_when_a_port_is_taken(
     server: LocalServer, toy_models: Path
 ):
-    with pytest.raises(UserError, match=r"Can't listen on 127.0.0.1:\d+ .*--rest_port"):
+    with pytest.raises(UserError, match=r"Can't listen on 127.0.0.1:\d+ for REST .*another"):
         LocalServer(toy_models, rest_port=server.rest_port, grpc_port=0)
-    with pytest.raises(UserError, match=r"Can't listen on 127.0.0.1:\d+.*--grpc_port"):
+    with pytest.raises(UserError, match=r"Can't listen on 127.0.0.1:\d+ for gRPC .*another"):
         LocalServer(toy_models, rest_port=0, grpc_port=server.grpc_port)
+
+
+@pytest.mark.parametrize("host", ["256.0.0.1", "no such host", "a" * 300, "x..y", "192.0.2.1", ":"])
+def test_an_address_that_is_not_ours_is_a_clear_error(toy_models: Path, host: str):
+    with pytest.raises(UserError, match=r"^Can't listen on .* for REST \(.+\)\. Name another"):
+        LocalServer(toy_models, host=host, rest_port=0, grpc_port=0)

@@ -44,7 +44,7 @@ def detect(tmp_path: Path, *flags: str) -> int:
     return main(["detect", *flags, "--out", out, "--json", boxes, str(path)])
 
 
-@pytest.mark.parametrize("suffix", ["", "/", "/v1/models/ssh"])
+@pytest.mark.parametrize("suffix", ["", "/v1/models/ssh/versions/1:predict"])
 def test_detect_asks_a_server(server: LocalServer, tmp_path: Path, suffix: str):
     assert detect(tmp_path, "--server", f"http://127.0.0.1:{server.rest_port}{suffix}") == 0
     (entry,) = json.loads((tmp_path / "boxes.json").read_text())
@@ -80,14 +80,44 @@ def test_flags_that_contradict_each_other_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("flag", "value"),
     [
-        (["--workers", "0"], "--workers must be positive. Received: 0"),
-        (["--max_body_mib", "-1"], "--max_body_mib must be positive"),
-        (["--name", 'a"b'], "--name must be of letters"),
+        ("workers", "0"),
+        ("workers", "1e9"),
+        ("workers", "100000"),
+        ("queue", "-1"),
+        ("queue", "1000000"),
+        ("request_seconds", "inf"),
+        ("request_seconds", "0"),
+        ("receive_seconds", "nan"),
+        ("receive_seconds", "soon"),
+        ("max_body_mib", "nan"),
+        ("max_body_mib", "inf"),
+        ("max_body_mib", "-1"),
+        ("max_body_mib", "4096"),
+        ("rest_port", "65536"),
+        ("rest_port", "-1"),
+        ("grpc_port", "http"),
     ],
 )
-def test_serve_refuses_wrong_flags(
+def test_numbers_out_of_range_are_wrong_usage(
+    capsys: pytest.CaptureFixture[str], flag: str, value: str
+):
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", f"--{flag}={value}"])
+    assert caught.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(rf"--{flag}: expected a (whole )?number from .* received '{value}'", error)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--name", 'a"b'], "--name must be of letters"),
+        (["--host", ""], "--host must not be empty"),
+    ],
+)
+def test_serve_refuses_wrong_names(
     capsys: pytest.CaptureFixture[str], flags: list[str], message: str
 ):
     assert main(["serve", *flags]) == 1

@@ -1,5 +1,6 @@
 """Tests of requests and answers as arrays."""
 
+import base64
 import gzip
 import json
 from typing import Any
@@ -18,6 +19,7 @@ INFOS = {
 }
 ONE_STRING = {"x": INFOS["b"]}
 ONE_BYTE = {"x": TensorInfo(dtype=tf.uint8.as_datatype_enum)}
+ONE_BOOL = {"x": TensorInfo(dtype=tf.bool.as_datatype_enum)}
 ONE_FLOAT = {"x": TensorInfo(dtype=tf.float32.as_datatype_enum)}
 
 
@@ -48,6 +50,56 @@ def test_zeros_at_the_end_of_a_string_stay():
     assert inputs({"inputs": [{"b64": "AQAA"}]}, ONE_STRING) == {"x": [b"\x01\x00\x00"]}
 
 
+def test_numbers_keep_their_values():
+    assert inputs({"inputs": [2**24 - 1, 0.5]}, ONE_FLOAT) == {"x": [2**24 - 1, 0.5]}
+    assert inputs({"inputs": [[True], [False]]}, ONE_BOOL) == {"x": [[True], [False]]}
+    assert inputs({"inputs": 7}, ONE_BYTE) == {"x": 7}
+
+
+DATA = bytes(range(100))
+PLAIN = base64.b64encode(DATA).decode()  # 136 characters, the last two of them padding
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN,
+        base64.encodebytes(DATA).decode(),  # lines of 76, as the tool and Python break them
+        "\r\n".join(PLAIN[i : i + 64] for i in range(0, len(PLAIN), 64)),  # PEM, Android
+        PLAIN.rstrip("="),
+        PLAIN.rstrip("=") + "\n",
+        PLAIN.replace("=", "."),
+        f"\t {PLAIN[:-1]} =\v\f",
+    ],
+)
+def test_base64_is_taken_in_every_form_that_tensorflow_serving_takes(text: str):
+    assert inputs({"inputs": [{"b64": text}]}, ONE_STRING) == {"x": [DATA]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["A", "AAAAA", "AA=", "AAA==", "AAAA=", "A=AA", "==", "-_==", "AA\u00a0==", "A\0AA", "*"],
+)
+def test_what_is_no_base64_is_refused(text: str):
+    with pytest.raises(ServingError, match="Unable to base64 decode"):
+        inputs({"inputs": [{"b64": text}]}, ONE_STRING)
+
+
+@pytest.mark.parametrize(
+    "body", [b'\xef\xbb\xbf{"inputs": [7]}', b'{"inputs": [7]} \n\0rest', b'{"inputs": [7]}\0']
+)
+def test_a_byte_order_mark_and_what_follows_a_zero_byte_are_skipped(body: bytes):
+    for form in (body, bytearray(body)):
+        assert codec.parse(form) == {"inputs": [7]}
+
+
+@pytest.mark.parametrize("name", ["x" * 10**7, "\x1b[31m\r\nx", "\u2028" * 10**5, "\0"])
+def test_an_error_is_one_short_line_whatever_it_quotes(name: str):
+    message = ServingError("INVALID_ARGUMENT", f"no {name}").message
+    assert len(message) < 510
+    assert message.isprintable()
+
+
 def test_an_empty_column_is_an_empty_batch():
     assert inputs({"inputs": []}, ONE_STRING) == {"x": []}
 
@@ -65,6 +117,8 @@ def test_an_empty_column_is_an_empty_batch():
         (b'{"instances": ["\\ud800"]}', "JSON Parse error"),
         (b'{"instances": [' + b"9" * 5000 + b"]}", "JSON Parse error"),
         (b"[1]", "Is not object"),
+        (b'{"instances": [1]} x', "JSON Parse error"),
+        (b'\0{"instances": [1]}', "JSON Parse error"),
         (b"{}", "exactly one of the keys"),
         (b'{"instances": [1], "inputs": [1]}', "exactly one of the keys"),
         (b'{"instances": [1], "signature_name": 3}', "must be a string"),
@@ -86,15 +140,26 @@ def test_what_is_no_request_is_refused(body: bytes, message: str):
         ({"instances": [1]}, INFOS, "expecting list of objects"),
         ({"inputs": [1]}, INFOS, "expecting an object"),
         ({"inputs": {"a": [1]}}, INFOS, "Missing named input: b"),
-        ({"inputs": [[1, 2], [3]]}, ONE_BYTE, "x: lists of unequal sizes"),
+        (
+            {"inputs": [[1, 2], [3]]},
+            ONE_BYTE,
+            "x: Encountered list at unexpected size, expected: 2",
+        ),
         ({"inputs": [256]}, ONE_BYTE, "out of the range of uint8"),
         ({"inputs": [-1]}, ONE_BYTE, "out of the range of uint8"),
         ({"inputs": [1.5]}, ONE_BYTE, "not of expected type: uint8"),
         ({"inputs": [True]}, ONE_BYTE, "not of expected type: uint8"),
+        ({"inputs": [1, True]}, ONE_BYTE, "not of expected type: uint8"),
+        ({"inputs": [[1], [False]]}, ONE_BYTE, "not of expected type: uint8"),
+        ({"inputs": [1.5, True]}, ONE_FLOAT, "not of expected type: float32"),
+        ({"inputs": [True, 1]}, ONE_BOOL, "not of expected type: bool"),
+        ({"inputs": [1, [2]]}, ONE_BYTE, "not of expected type: uint8"),
         ({"inputs": ["1"]}, ONE_BYTE, "not of expected type: uint8"),
         ({"inputs": [None]}, ONE_BYTE, "not of expected type: uint8"),
         ({"inputs": [10**30]}, ONE_BYTE, "not of expected type: uint8"),
         ({"inputs": [1e300]}, ONE_FLOAT, "out of the range of float32"),
+        ({"inputs": [0.5, 2**24]}, ONE_FLOAT, "float32 can't hold a JSON value without loss"),
+        ({"inputs": [2**31]}, {"x": INFOS["a"]}, "out of the range of int32"),
         ({"inputs": [3]}, ONE_STRING, 'expected a string or an object {"b64"'),
         ({"inputs": [{"b64": "*"}]}, ONE_STRING, "Unable to base64 decode"),
         ({"inputs": [{"b64": 3}]}, ONE_STRING, "expected a string"),
@@ -179,6 +244,13 @@ def test_tensors_of_grpc_come_back(array: np.ndarray):
         {"dtype": 4, "int_val": [1], "shape": [-1]},
         {"dtype": 99, "shape": [1]},
         {"dtype": 0, "shape": [1]},
+        {"dtype": 4, "int_val": [300], "shape": [1]},
+        {"dtype": 4, "int_val": [-1], "shape": [1]},
+        {"dtype": 6, "int_val": [128], "shape": [1]},
+        {"dtype": 17, "int_val": [2**16], "shape": [1]},
+        {"dtype": 20, "shape": [1]},  # DT_RESOURCE
+        {"dtype": 21, "shape": [1]},  # DT_VARIANT
+        {"dtype": 101, "shape": [1]},  # DT_FLOAT_REF
     ],
 )
 def test_a_tensor_that_lies_about_its_size_is_refused(fields: dict[str, Any]):

@@ -7,7 +7,7 @@ import numpy as np
 from ssh_tf.client.grpc_client import GrpcClient
 from ssh_tf.client.rest import RestClient
 from ssh_tf.export.savedmodel import export_savedmodel
-from ssh_tf.imaging.files import decode
+from ssh_tf.imaging.decoder import decode
 from ssh_tf.inference.detector import Detector
 from tests.server import toy
 from tests.small import encode, picture, small_config, small_network

@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from ssh_tf import signature
 from ssh_tf.errors import UserError
 from ssh_tf.server.errors import ServingError
-from ssh_tf.server.model import WARMUP, Model
+from ssh_tf.server.model import Model
 from ssh_tf.server.versions import Versions
 from tests.server import toy
 from tests.small import encode, picture
@@ -80,9 +81,9 @@ def test_a_broken_version_is_tried_again_when_it_has_changed(
     (folder / "2" / "saved_model.pb").write_bytes(b"half")
     tried: list[str] = []
 
-    def count(path: Path, max_images: int) -> Model:
+    def count(path: Path, version: int, max_images: int) -> Model:
         tried.append(path.name)
-        return Model(path, max_images)
+        return Model(path, version, max_images)
 
     monkeypatch.setattr("ssh_tf.server.versions.Model", count)
     versions.refresh()
@@ -95,9 +96,15 @@ def test_a_broken_version_is_tried_again_when_it_has_changed(
 
 
 def test_other_names_are_no_versions(folder: Path):
-    for name in (".3.tmp", "notes", "3a", "003", "³", "9" * 20):
+    for name in (".3.tmp", "notes", "3a", "+3", "-3", "³", "9" * 20):
         shutil.copytree(folder / "1", folder / name)
     assert states(opened(folder)) == {1: "AVAILABLE"}
+
+
+@pytest.mark.parametrize("name", ["0001", "01", "00000123", "0"])
+def test_leading_zeros_are_taken(folder: Path, name: str):
+    (folder / "1").rename(folder / name)
+    assert states(opened(folder)) == {int(name): "AVAILABLE"}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +113,7 @@ def test_other_names_are_no_versions(folder: Path):
         (("other", None, ""), "NOT_FOUND", r"not found for request: Latest\(other\)"),
         (("ssh", 7, ""), "NOT_FOUND", r"not found for request: Specific\(ssh, 7\)"),
         (("ssh", None, "stable"), "INVALID_ARGUMENT", "Unrecognized servable version label"),
+        (("", None, ""), "INVALID_ARGUMENT", "no name specified"),
     ],
 )
 def test_what_is_not_served_is_an_error(
@@ -132,8 +140,8 @@ def test_a_folder_without_a_model_is_the_user_s_mistake(folder: Path, tmp_path: 
 def write_warm_up(version: Path, image: bytes) -> None:
     log = PredictionLog()
     log.predict_log.request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([image]))
-    (version / WARMUP).parent.mkdir()
-    with tf.io.TFRecordWriter(str(version / WARMUP)) as writer:
+    (version / signature.WARMUP).parent.mkdir()
+    with tf.io.TFRecordWriter(str(version / signature.WARMUP)) as writer:
         writer.write(log.SerializeToString())
 
 
@@ -161,4 +169,4 @@ def test_inputs_that_do_not_fit_never_reach_the_graph(
     toy_models: Path, inputs: dict[str, np.ndarray], message: str
 ):
     with pytest.raises(ServingError, match=message):
-        Model(toy_models / "1", 4).predict("image_tensor", inputs)
+        Model(toy_models / "1", 1, max_images=4).predict("image_tensor", inputs)

@@ -1,0 +1,233 @@
+"""Figures of evaluations: precision-recall and ROC curves, reliability, a sheet of images.
+
+Draws with Matplotlib's objects, without its global state or backend. Must not import TensorFlow.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import FuncFormatter
+
+from ssh_tf.evaluation.breakdown import ImageResult, ScoreRange
+from ssh_tf.evaluation.curves import Curve, RocCurve
+from ssh_tf.files import atomic_path
+
+_INK, _GRID = "#1a1a1a", "#dddddd"
+_COLOR = "#c1121f"
+_OTHER_COLORS = ("#1d4e89", "#2a9d8f", "#e09f3e", "#7b5ea7", "#6c757d", "#8d6e63")
+_FOUND_COLOR, _FALSE_COLOR, _MISSED_COLOR = "#2ee66b", "#ff3b30", "#ffffff"
+_DPI = 150
+_TOP = 1.01  # a line at 1 shows in its full width
+# Where ROC curves are compared in the legend: false positives.
+ROC_LIMIT = 1000
+_SHEET_COLUMNS = 4
+_TILE_INCHES, _TILE_PX = (3.6, 3.0), 480
+
+
+def precision_recall(title: str, curves: Mapping[str, Curve], *, own: str, partial: bool) -> Figure:
+    """Draws precision over recall.
+
+    Args:
+        title: Of the figure.
+        curves: Method to curve, in the order of the files: a method has the same color in every
+            figure.
+        own: The method that was evaluated: thick, and on top.
+        partial: Whether it was evaluated on a part of the images; it is dashed then.
+    """
+    figure, axes = _empty_figure("Recall", "Precision", title)
+    lines = {
+        method: _line(axes, curve.recall, curve.precision, index, method == own, partial)
+        for index, (method, curve) in enumerate(curves.items())
+    }
+    merits = {method: curve.ap for method, curve in curves.items()}
+    labels = {method: f"{percent(ap)}  {method}" for method, ap in merits.items()}
+    _legend(axes, lines, merits, labels, "AP, %")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, _TOP)
+    return figure
+
+
+def roc(title: str, curves: Mapping[str, RocCurve], *, own: str) -> Figure:
+    """Draws the true positive rate over the number of false positives, on a log scale from 1.
+
+    Args:
+        title: Of the figure.
+        curves: Method to curve, see `precision_recall`.
+        own: The method that was evaluated.
+    """
+    figure, axes = _empty_figure("False positives", "True positive rate", title)
+    # The limits come before the lines: a curve without a false positive has no extent to fit.
+    axes.set_xscale("log")
+    axes.set_xlim(
+        1, max(10.0, *(curve.false_positives.max(initial=0) for curve in curves.values()))
+    )
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    lines = {
+        method: _line(axes, curve.false_positives, curve.true_positive_rate, index, method == own)
+        for index, (method, curve) in enumerate(curves.items())
+    }
+    merits = {method: rate_at(curve, ROC_LIMIT) for method, curve in curves.items()}
+    labels = {
+        method: f"{percent(merits[method])}{_end_of(curve)}  {method}"
+        for method, curve in curves.items()
+    }
+    _legend(axes, lines, merits, labels, f"%, at {ROC_LIMIT:,} false positives")
+    axes.set_ylim(0, _TOP)
+    return figure
+
+
+def reliability(title: str, ranges: Sequence[ScoreRange]) -> Figure:
+    """Draws the share of right detections over the score, and how many there are of each score."""
+    figure = Figure(figsize=(6.4, 6.4), layout="constrained")
+    axes, counts = figure.subplots(2, sharex=True, height_ratios=[3, 1])
+    _decorate(axes, "", "Share that found a face", title)
+    _decorate(counts, "Score", "Detections", "")
+    used = [each for each in ranges if each.detections]
+    axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1)
+    axes.plot([r.mean_score for r in used], [r.right for r in used], "o-", color=_COLOR)
+    axes.legend(["score = share", "detections, by tenths of the score"], frameon=False)
+    axes.set_ylim(0, _TOP)
+    widths = [each.end - each.start for each in ranges]
+    heights = [each.detections for each in ranges]
+    counts.bar([r.start for r in ranges], heights, widths, align="edge", color=_OTHER_COLORS[0])
+    counts.set_yscale("symlog", linthresh=1)
+    counts.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    counts.set_ylim(bottom=0)
+    counts.set_xlim(0, 1)
+    return figure
+
+
+def sheet(title: str, images: Sequence[tuple[ImageResult, np.ndarray]]) -> Figure:
+    """Draws images with what was found, wrongly found and missed in them.
+
+    Args:
+        title: Of the sheet.
+        images: At least one; pixels are `[H, W, 3]` uint8 RGB.
+    """
+    columns = min(_SHEET_COLUMNS, len(images))
+    rows = -(-len(images) // columns)
+    size = (max(_TILE_INCHES[0] * columns, 6.4), _TILE_INCHES[1] * rows + 0.8)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, (result, pixels) in zip(grid, images, strict=False):
+        _draw_result(axes, result, pixels)
+    figure.suptitle(printable(title), color=_INK, parse_math=False)
+    colors = {"missed": _MISSED_COLOR, "false": _FALSE_COLOR, "found": _FOUND_COLOR}
+    patches = [Patch(facecolor=color, edgecolor=_INK, label=k) for k, color in colors.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def save(figure: Figure, *paths: Path) -> None:
+    """Writes a figure in the formats of the suffixes; the same figure gives the same bytes."""
+    for path in paths:
+        metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
+        with atomic_path(path) as temporary, warnings.catch_warnings():
+            # Names may have letters that the font lacks: boxes stand for them.
+            warnings.filterwarnings("ignore", message="Glyph .* missing")
+            figure.savefig(temporary, dpi=_DPI, metadata=metadata)
+
+
+def percent(fraction: float) -> str:
+    """Formats a share in percent; NaN stands for a set without faces."""
+    return f"{100 * fraction:.2f}" if np.isfinite(fraction) else "no faces"
+
+
+def rate_at(curve: RocCurve, limit: int) -> float:
+    """Returns the true positive rate at no more than `limit` false positives."""
+    return float(curve.true_positive_rate[curve.false_positives <= limit].max(initial=0.0))
+
+
+def printable(name: str) -> str:
+    """Replaces what can't be drawn or printed: control characters and bytes that are no text."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+
+
+def _end_of(curve: RocCurve) -> str:
+    """Tells where a curve ends, if that is before the legend's limit."""
+    end = curve.false_positives.max(initial=0)
+    return "" if end >= ROC_LIMIT else f" (at {end:,.0f}, its end)"
+
+
+def _line(
+    axes: Axes, x: np.ndarray, y: np.ndarray, index: int, own: bool, partial: bool = False
+) -> Line2D:
+    if own:
+        style = "--" if partial else "-"
+        (line,) = axes.plot(x, y, style, color=_COLOR, linewidth=2.4, zorder=3)
+        return line
+    style = ("-", "--", ":")[index // len(_OTHER_COLORS) % 3]
+    color = _OTHER_COLORS[index % len(_OTHER_COLORS)]
+    (line,) = axes.plot(x, y, style, color=color, linewidth=1.3)
+    return line
+
+
+def _legend(
+    axes: Axes,
+    lines: Mapping[str, Line2D],
+    merits: Mapping[str, float],
+    labels: Mapping[str, str],
+    title: str,
+) -> None:
+    """Writes a legend beside the axes, where it hides no curve, the best first."""
+    # NaN compares with nothing: it goes last.
+    order = sorted(lines, key=lambda method: -np.nan_to_num(merits[method], nan=-1.0))
+    legend = axes.legend(
+        [lines[method] for method in order],
+        [printable(labels[method]) for method in order],
+        title=title,
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        borderaxespad=0,
+        frameon=False,
+        alignment="left",
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a `$` in a method's name is no formula
+
+
+def _empty_figure(x_label: str, y_label: str, title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(8.8, 5.2), layout="constrained")
+    axes = figure.add_subplot()
+    _decorate(axes, x_label, y_label, title)
+    return figure, axes
+
+
+def _decorate(axes: Axes, x_label: str, y_label: str, title: str) -> None:
+    axes.set_title(printable(title), color=_INK, parse_math=False)
+    axes.set_xlabel(x_label, color=_INK)
+    axes.set_ylabel(y_label, color=_INK)
+    axes.grid(color=_GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_result(axes: Axes, result: ImageResult, pixels: np.ndarray) -> None:
+    scale = min(1.0, _TILE_PX / max(pixels.shape[:2]))
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    axes.imshow(small, extent=(0, pixels.shape[1], pixels.shape[0], 0))
+    for boxes, color in (
+        (result.missed, _MISSED_COLOR),
+        (result.found, _FOUND_COLOR),
+        (result.false, _FALSE_COLOR),
+    ):
+        for x, y, w, h in boxes.tolist():
+            axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=color, linewidth=0.9))
+    point = result.point
+    counts = f"{point.missed} missed, {point.false} false, {point.found} found"
+    axes.set_title(f"{_short(result.name)}\n{counts}", fontsize=8, color=_INK, parse_math=False)
+
+
+def _short(name: str, most: int = 44) -> str:
+    name = printable(name)
+    return name if len(name) <= most else f"...{name[-most + 3 :]}"

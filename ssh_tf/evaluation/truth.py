@@ -1,0 +1,155 @@
+"""Ground truth by WIDER's rules: the official `.mat` files, or text annotations.
+
+Must not import TensorFlow.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage
+from ssh_tf.data.readers.wider import read_annotations
+from ssh_tf.data.readers.wider_mat import read_cells, read_mat
+from ssh_tf.errors import UserError
+from ssh_tf.evaluation.detections import image_key
+from ssh_tf.files import existing_file, existing_folder
+
+SETTINGS = ("easy", "medium", "hard")
+ALL = "all"
+
+_INT32 = np.iinfo(np.int32)
+_TOOL = "the official ground truth wider_{face,easy,medium,hard}_val.mat (WIDER FACE's eval_tools)"
+# WIDER's own entry of an image without a face.
+_NO_FACE = np.zeros((1, 4))
+
+
+@dataclass(frozen=True)
+class WiderGroundTruth:
+    """Annotated faces of a set of images, and which of them count in each setting.
+
+    Faces that do not count in a setting are ignored there: a detection that matches one is neither
+    right nor wrong.
+
+    Attributes:
+        names: `event/stem` of each image.
+        faces: Per image `[F, 4]` int32, `x, y, w, h` in px, degenerate boxes included.
+        kept: Setting to, per image, the 0-based indices of the faces that count.
+    """
+
+    names: list[str]
+    faces: list[np.ndarray]
+    kept: dict[str, list[np.ndarray]]
+
+
+def read_truth(path: Path) -> WiderGroundTruth:
+    """Reads a ground truth in whatever form it is.
+
+    Args:
+        path: Folder with `wider_{face,easy,medium,hard}_val.mat`, or an annotation file in WIDER's
+            text format, all faces of which count.
+
+    Raises:
+        UserError: If it is neither, or malformed.
+    """
+    if path.is_file():
+        return all_faces(read_annotations(path))
+    return load_ground_truth(path)
+
+
+def load_ground_truth(folder: Path) -> WiderGroundTruth:
+    """Reads the official ground truth of WIDER FACE val.
+
+    Args:
+        folder: Holds `wider_face_val.mat` and `wider_{easy,medium,hard}_val.mat`.
+
+    Returns:
+        3,226 images; 7,211 faces count in easy, 13,319 in medium, 31,958 in hard.
+
+    Raises:
+        UserError: If a file is missing or is not of this form.
+    """
+    existing_folder(folder, _TOOL)
+    path = folder / "wider_face_val.mat"
+    everything = _bytes(path)
+    stems = read_cells(everything, path, "file_list")
+    events = read_mat(everything, path, "event_list").ravel()
+    names = [
+        f"{event.item()}/{stem.item()}"
+        for event, cells in zip(events, stems, strict=True)
+        for stem in cells
+    ]
+    faces = [
+        b.astype(np.int32) for cells in read_cells(everything, path, "face_bbx_list") for b in cells
+    ]
+    kept = {}
+    for setting in SETTINGS:
+        path = folder / f"wider_{setting}_val.mat"
+        events_kept = read_cells(_bytes(path), path, "gt_list")
+        # MATLAB counts from 1.
+        kept[setting] = [k.ravel().astype(np.int64) - 1 for cells in events_kept for k in cells]
+    return WiderGroundTruth(names, faces, kept)
+
+
+def all_faces(images: Sequence[AnnotatedImage]) -> WiderGroundTruth:
+    """Makes a ground truth with the one setting `all` from text annotations.
+
+    For sets without official difficulty settings (docs/decisions/0023). Faces flagged invalid or
+    without extent are ignored.
+
+    Args:
+        images: Entries of an annotation file.
+
+    Returns:
+        The images in the same order. An image without faces holds one ignored box of zeros, as in
+        WIDER's own files: with it the protocol counts detections there as false positives.
+    """
+    kept = [_counted_faces(image) for image in images]
+    faces = [to_int32(image.boxes if len(image.boxes) else _NO_FACE) for image in images]
+    names = [image_key(image.name) for image in images]
+    return WiderGroundTruth(names, [boxes.astype(np.int32) for boxes in faces], {ALL: kept})
+
+
+def subset(ground_truth: WiderGroundTruth, names: Iterable[str]) -> WiderGroundTruth:
+    """Restricts a ground truth to some of its images.
+
+    Args:
+        ground_truth: The whole.
+        names: `event/stem`, or with an image suffix, in any order.
+
+    Returns:
+        The named images in the order of `ground_truth`.
+
+    Raises:
+        UserError: If a name is not in `ground_truth`.
+    """
+    wanted = {image_key(name) for name in names}
+    unknown = sorted(wanted.difference(ground_truth.names))
+    if unknown:
+        raise UserError(
+            f"The ground truth has no image {unknown[0]} ({len(unknown)} of {len(wanted)} names "
+            "unknown). Use the ground truth of the same split."
+        )
+    rows = [row for row, name in enumerate(ground_truth.names) if name in wanted]
+    return WiderGroundTruth(
+        [ground_truth.names[row] for row in rows],
+        [ground_truth.faces[row] for row in rows],
+        {setting: [kept[row] for row in rows] for setting, kept in ground_truth.kept.items()},
+    )
+
+
+def to_int32(values: np.ndarray) -> np.ndarray:
+    """Rounds as MATLAB's `int32` does, into int64 so that sums and products cannot overflow."""
+    rounded: np.ndarray = np.trunc(values + np.copysign(0.5, values))
+    return rounded.clip(_INT32.min, _INT32.max).astype(np.int64)
+
+
+def _bytes(path: Path) -> bytes:
+    return existing_file(path, f"a part of {_TOOL}").read_bytes()
+
+
+def _counted_faces(image: AnnotatedImage) -> np.ndarray:
+    width, height = image.boxes[:, 2], image.boxes[:, 3]
+    valid = image.attributes[:, ATTRIBUTES.index("invalid")] == 0
+    return np.flatnonzero(valid & (width > 0) & (height > 0))
