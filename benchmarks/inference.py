@@ -1,6 +1,6 @@
 """The network in TensorFlow, with the settings that change its speed, and in other runtimes.
 
-    pip install -e ".[bench]"
+    pip install -e ".[openvino,onnx]"
     python benchmarks/inference.py --sizes 400x800 1200x1600 --runs 3
 
 Batch 1, float32 unless a row says otherwise, the same random weights in every row. The rows of one
@@ -26,9 +26,9 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from ssh_tf.config import ModelConfig
 from ssh_tf.inference.timing import count_flops, matrix_flops_per_second
+from ssh_tf.model.precision import precision
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import build_network
-from ssh_tf.training.state import precision
 
 OUTPUT = "outputs"
 Run = Callable[[np.ndarray], np.ndarray]

@@ -39,7 +39,7 @@ PRECISIONS = {
     "tensorfloat32": (jnp.float32, "default"),
     "bfloat16": (jnp.bfloat16, "default"),
 }
-MODELS = {"vgg16": ModelConfig()}
+MODELS = {"vgg16": ModelConfig(), "mobilenet": ModelConfig(backbone="mobilenet")}
 HEADER = (
     "\nmodel     input         precision           ms   images/s    TFLOP/s  of matrix   difference"
 )
@@ -51,10 +51,12 @@ def random_network(config: ModelConfig, policy: str) -> SSH:
     network, rng = SSH(config), np.random.default_rng(0)
     keras.config.set_dtype_policy("float32")
     for layer in network.layers:
-        if isinstance(layer, keras.layers.Conv2D):
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
             kernel = rng.standard_normal(layer.kernel.shape, np.float32)
-            deviation = np.sqrt(2 / np.prod(kernel.shape[:3]))
-            layer.kernel.assign(kernel * deviation / (64 if kernel.shape[2] == 3 else 1))
+            height, width, channels, _ = kernel.shape
+            read = channels if isinstance(layer, keras.layers.Conv2D) else 1
+            pixels = 64 if channels == 3 else 1  # They deviate so far from their mean.
+            layer.kernel.assign(kernel * np.sqrt(2 / (height * width * read)) / pixels)
     return network
 
 

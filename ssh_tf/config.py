@@ -26,6 +26,8 @@ from pydantic import (
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file
 
+Precision = Literal["float32", "bfloat16", "float16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 Redaction = Literal["blur", "pixelate", "fill"]
 REDACTIONS: tuple[Redaction, ...] = get_args(Redaction)
 
@@ -220,7 +222,7 @@ class TrainConfig(Settings):
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Moving average of the weights, which is then what is evaluated and saved: its decay per
     update; (1 + n) / (10 + n) in the first n updates, where that is less. Official: none."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Precision = "float32"
     """Arithmetic of the convolutions; weights, losses and boxes stay float32. `float16` scales the
     loss dynamically. Official: float32."""
     jit_compile: bool = False
@@ -264,6 +266,8 @@ class DetectConfig(Settings):
     1600), whose scale is that of `pyramid_base_px` x entry / its shorter side."""
     pyramid_base_px: tuple[PositiveInt, PositiveInt] = (800, 1200)
     """Shorter and longer side of the pyramid's base (`wider_pyramid.yml` PYRAMID_BASE_SIZE)."""
+    precision: Precision = "float32"
+    """Arithmetic of the network; scores, boxes and NMS are float32. Official: float32."""
     top_k: int = Field(default=1000, gt=0)
     """Best boxes each module passes to the joint NMS (N_DETS_PER_MODULE)."""
     exact_decode: bool = False
@@ -274,7 +278,8 @@ class DetectConfig(Settings):
     nms_iou: float = Field(default=0.3, gt=0, le=1)
     """The joint NMS drops boxes that overlap a better one by more (TEST.NMS_THRESH)."""
     max_detections: int | None = Field(default=None, gt=0)
-    """Most boxes returned for an image; by default all, like the official code."""
+    """Most boxes returned for an image; by default all, like the official code. An export, whose
+    outputs have a fixed number of rows: `EXPORT_ROWS`."""
 
 
 # Most pixels of an image file that is read, whose header a stranger wrote: 15 bytes each in the
@@ -282,18 +287,22 @@ class DetectConfig(Settings):
 MAX_PIXELS = 64_000_000
 
 
-class ExportConfig(Settings):
-    """What an exported SavedModel keeps of its own; scale and thresholds are `DetectConfig`'s."""
+# Rows of an export's outputs where `DetectConfig.max_detections` names no number.
+EXPORT_ROWS = 750
 
-    max_detections: int = Field(default=750, gt=0)
-    """Rows of the outputs: the best faces of an image, filled up with zeros."""
-    max_bytes: int = Field(default=32 * 2**20, gt=0)
+
+class ExportConfig(Settings):
+    """What an exported SavedModel has of its own; scale and thresholds are `DetectConfig`'s."""
+
+    upright: bool = True
+    """Turn encoded images upright as their EXIF asks; boxes refer to the upright image."""
+    max_bytes: int = Field(default=32 * 2**20, gt=0, lt=2**31)
     """Encoded images of more bytes are refused before anything reads them."""
-    max_pixels: int = Field(default=MAX_PIXELS, gt=0)
+    max_pixels: int = Field(default=MAX_PIXELS, gt=0, lt=2**31)
     """Images whose header says more pixels are refused before they are decoded (3 bytes each)."""
     float16: bool = False
     """Store weights as float16, half the size; all arithmetic stays float32."""
-    version: int | None = Field(default=None, gt=0)
+    version: int | None = Field(default=None, gt=0, lt=10**18)
     """The version's number; by default one more than the newest."""
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 from ssh_tf import signature
-from ssh_tf.config import Config, ExportConfig
+from ssh_tf.config import Config
 from ssh_tf.data.annotations import AnnotatedImage
 from ssh_tf.data.builder import build_records
 from ssh_tf.data.readers.wider import find_split, read_annotations, split_layout
@@ -108,12 +108,8 @@ def run_demo(
         images = read_annotations(find_split(wider, "val").annotations)
         pictures, faces, found = _pictures(detector, wider, images, folder / "pictures")
     with _timed(stages, "export"):
-        version = export_savedmodel(
-            detector.network,
-            detector.config,
-            folder / "export" / "ssh",
-            ExportConfig(max_detections=SERVED_DETECTIONS),
-        )
+        settings = detector.config.model_copy(update={"max_detections": SERVED_DETECTIONS})
+        version = export_savedmodel(detector.network, settings, folder / "export" / "ssh")
     example = wider / "WIDER_val" / "images" / max(images, key=lambda image: len(image.boxes)).name
     result = DemoResult(
         ap=curves["all"].ap,

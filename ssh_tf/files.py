@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 _LOCK = ".lock"
 _WORKSPACE = ".tmp-"
 # A workspace is locked some milliseconds after it was made; one of this age without a lock is dead.
-_SETTLED_SECONDS = 60.0
+_SETTLED_SECONDS = 5.0
 # What writers choose formats by, as in `a.png` and `a.weights.h5`.
 _ENDING = re.compile(r"(\.[A-Za-z0-9]{1,12}){0,2}\Z")
 
@@ -181,6 +181,16 @@ def output_file(path: Path) -> Path:
     if path.is_dir():
         raise UserError(f"{path} is a folder. Name a file to write.")
     return output_folder(path.parent) / path.name
+
+
+def cache_folder() -> Path:
+    """Returns the folder for what can be made or fetched again; nobody needs to keep it.
+
+    `SSH_TF_CACHE` names it, else it is `ssh_tf` in the user's cache folder.
+    """
+    if named := os.environ.get("SSH_TF_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssh_tf"
 
 
 def existing_folder(path: str | Path, what: str) -> Path:

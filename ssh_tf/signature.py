@@ -36,6 +36,7 @@ NUM_DETECTIONS = "num_detections"
 RAW = "raw"
 IMAGES = "images"
 STATUS = "detection_status"
+IMAGE_SIZE = "image_size"
 # Files of a SavedModel: its graph, and requests that a server runs when it loads it.
 SAVED_MODEL = "saved_model.pb"
 WARMUP = "assets.extra/tf_serving_warmup_requests"

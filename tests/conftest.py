@@ -38,3 +38,14 @@ def test_data() -> Path:
 def rng() -> np.random.Generator:
     """A seeded generator."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def small_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with version 1 of an export of the small network, for all that only read it."""
+    from ssh_tf.export.savedmodel import export_savedmodel
+    from tests.small import small_config, small_network
+
+    folder = tmp_path_factory.mktemp("ssh")
+    export_savedmodel(small_network(), small_config().detect, folder)
+    return folder

@@ -95,14 +95,13 @@ def _records(arguments: argparse.Namespace) -> None:
     from ssh_tf.data.builder import build_records
     from ssh_tf.data.checks import Checks
 
-    most_lost = 1.0 if arguments.allow_lost else Checks.most_lost
     manifest = build_records(
         source,
         arguments.out,
         shards=arguments.shards,
         workers=arguments.workers,
         seed=arguments.seed,
-        checks=Checks(arguments.verify, arguments.on_error, most_lost),
+        checks=Checks(arguments.verify, arguments.on_error, arguments.allow_lost),
         progress=progress,
     )
     _report(manifest, arguments.out)

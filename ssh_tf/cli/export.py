@@ -16,13 +16,14 @@ def add_commands(command: Command) -> None:
     add("--out", type=Path, required=True, help="a .keras or .weights.h5 file")
 
     add = command("export", _export, "write a SavedModel for TensorFlow Serving")
-    add_model(add)
+    add_model(add, runtime=False)
     add("--out", default="export/models/ssh", help="folder of versions (default: %(default)s)")
     add(
         "--version", type=_version, default="auto", help="number of the version (default: the next)"
     )
     add("--max_bytes", type=positive, help="largest encoded image (default: 32 MiB)")
     add("--max_pixels", type=positive, help="most pixels of an image (default: 64 million)")
+    add("--as_stored", action="store_true", help="ignore the EXIF orientation of images")
     add("--float16", action="store_true", help="store weights in half the size")
 
 
@@ -41,13 +42,12 @@ def _export(arguments: argparse.Namespace) -> None:
 
     detector = load_network_detector(arguments)
     options = {
-        "max_detections": detector.config.max_detections,
         "max_bytes": arguments.max_bytes,
         "max_pixels": arguments.max_pixels,
         "version": None if arguments.version == "auto" else arguments.version,
     }
     given = {key: value for key, value in options.items() if value is not None}
-    settings = ExportConfig(float16=arguments.float16, **given)
+    settings = ExportConfig(float16=arguments.float16, upright=not arguments.as_stored, **given)
     version = export_savedmodel(detector.network, detector.config, arguments.out, settings)
     say(f"Exported {version}")
     next_command("serve", "--model_dir", arguments.out)

@@ -12,8 +12,9 @@ from absl import flags
 from absl.flags import argparse_flags
 
 from ssh_tf.cli.terminal import complain
-from ssh_tf.config import PRESETS
+from ssh_tf.config import PRECISIONS, PRESETS
 from ssh_tf.errors import UserError
+from ssh_tf.inference.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     from ssh_tf.inference.detector import Detector
@@ -25,7 +26,14 @@ Run = Callable[[argparse.Namespace], None]
 LARGEST = 2**31 - 1
 
 # Flags of `add_model` that are fields of `DetectConfig`.
-_SETTINGS = ("shorter_px", "longer_px", "score_threshold", "top_k", "max_detections")
+_SETTINGS = (
+    "shorter_px",
+    "longer_px",
+    "score_threshold",
+    "top_k",
+    "max_detections",
+    "precision",
+)
 
 
 class Parser(argparse_flags.ArgumentParser):
@@ -108,8 +116,14 @@ def _underscored(words: Sequence[str]) -> list[str]:
     return [*changed, *words[end:]]
 
 
-def add_model(add: Flags, *, required: bool = True) -> None:
-    """Declares the flags that name a model, the scale it runs at and which boxes it keeps."""
+def add_model(add: Flags, *, required: bool = True, runtime: bool = True) -> None:
+    """Declares the flags that name a model, the scale it runs at and which boxes it keeps.
+
+    Args:
+        add: Declares a flag.
+        required: Whether `--model` must be given.
+        runtime: Whether the command runs the network, so that a program for it can be chosen.
+    """
     add.group("model")
     add(
         "--model",
@@ -124,13 +138,16 @@ def add_model(add: Flags, *, required: bool = True) -> None:
     add("--score_threshold", type=fraction, help="boxes need a greater score (default: 0.05)")
     add("--top_k", type=positive, help="boxes each module passes to the NMS (default: 1000)")
     add("--max_detections", type=positive, help="limit per image (default: none; export: 750)")
+    add("--precision", choices=PRECISIONS, help="the network's arithmetic (default: float32)")
+    if runtime:
+        add("--runtime", choices=RUNTIMES, help="what runs the network (default: tensorflow)")
     add.group("input and output")
 
 
 def given_settings(arguments: argparse.Namespace) -> list[str]:
     """Returns the flags of `add_model`, without `--model`, that were given."""
-    names = ("which", "preset", "pyramid", *_SETTINGS)
-    return [name for name in names if getattr(arguments, name) not in (None, False)]
+    names = ("which", "preset", "pyramid", "runtime", *_SETTINGS)
+    return [name for name in names if getattr(arguments, name, None) not in (None, False)]
 
 
 def load_detector(
@@ -150,8 +167,10 @@ def load_detector(
     given = {key: getattr(arguments, key) for key in _SETTINGS}
     settings = {key: value for key, value in given.items() if value is not None}
     name = _preset(arguments, settings) or preset
-    which = {"which": arguments.which} if arguments.which else {}
-    return Detector.load(arguments.model, **which, **{**PRESETS.get(name or "", {}), **settings})
+    for option in ("which", "runtime"):
+        if value := getattr(arguments, option, None):
+            settings[option] = value
+    return Detector.load(arguments.model, **{**PRESETS.get(name or "", {}), **settings})
 
 
 def _preset(arguments: argparse.Namespace, settings: dict[str, Any]) -> str | None:

@@ -34,14 +34,17 @@ class Faces:
     """The faces of one image, best first.
 
     Attributes:
-        boxes: `[n, 4]` float32, `x1, y1, x2, y2` in px of the image as it is shown.
+        boxes: `[n, 4]` float32, `x1, y1, x2, y2`, px.
         scores: `[n]` float32.
+        size: Height and width of the image that the boxes refer to, px: the upright one, unless the
+            model was told otherwise. 0, 0 for an image that was refused.
         status: `STATUS_...` of `ssh_tf/signature.py`; all but `STATUS_OK`, which is 0, come
             without faces. `None` from a model without this output.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
+    size: tuple[int, int]
     status: int | None
 
 
@@ -80,22 +83,29 @@ def faces_of(images: Sequence[bytes], outputs: Any, server: str) -> list[Faces]:
         counts = np.asarray(outputs[signature.NUM_DETECTIONS], np.int64)  # [N]
         boxes = np.asarray(outputs[signature.DETECTION_BOXES], np.float32)  # [N, R, 4]
         scores = np.asarray(outputs[signature.DETECTION_SCORES], np.float32)  # [N, R]
-        status = outputs.get(signature.STATUS)
-        rows = [len(counts), len(boxes), len(scores)]
+        status = _column(outputs, signature.STATUS, len(images))  # [N]
+        sizes = _column(outputs, signature.IMAGE_SIZE, len(images))  # [N, 2]
+        rows = [len(counts), len(boxes), len(scores), len(status), len(sizes)]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ClientError(f"{server} gave no detections: {error!r}") from error
-    if rows != [len(images)] * 3:
-        raise ClientError(f"{server} gave {rows} results for {len(images)} images.")
+    if set(rows) != {len(images)}:
+        raise ClientError(f"{server} gave {max(rows)} results for {len(images)} images.")
     found = []
-    for i, (image, count) in enumerate(zip(images, counts, strict=True)):
-        size = stored_size(image)
+    for i, image in enumerate(images):
+        count, size = counts[i], _size(image, sizes[i])
         if size is None and count:
             raise ClientError(f"{server} found faces in an image whose header can't be read.")
-        found.append(
-            Faces(
-                boxes_in_px(boxes[i, :count], size or (0, 0)),
-                scores[i, :count],
-                None if status is None else int(status[i]),
-            )
-        )
+        size = size or (0, 0)
+        found.append(Faces(boxes_in_px(boxes[i, :count], size), scores[i, :count], size, status[i]))
     return found
+
+
+def _column(outputs: Any, name: str, count: int) -> list[Any]:
+    """Returns an output that other models than ours lack; None for each image then."""
+    values = outputs.get(name)
+    return [None] * count if values is None else np.asarray(values, np.int64).tolist()
+
+
+def _size(image: bytes, given: list[int] | None) -> tuple[int, int] | None:
+    """Returns what the model says, or else how the image is stored, as most models read it."""
+    return stored_size(image) if given is None else (given[0], given[1])

@@ -8,12 +8,10 @@ import itertools
 import json
 import logging
 import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -26,14 +24,15 @@ from ssh_tf.data.sources import Source, describe_missing, missing
 from ssh_tf.data.unfinished import BuiltShard, Plan, Skipped, Unfinished, is_whole
 from ssh_tf.errors import UserError, error_code, explain
 from ssh_tf.files import atomic_path, folder_lock, output_folder, write_text
+from ssh_tf.prefetch import prefetch
 from ssh_tf.progress import Progress, Tick, silent
 
 _LOG = logging.getLogger(__name__)
 
 _AHEAD = 16  # images that wait for the writer, per worker
+_MOST_WORKERS = 256
+_MOST_LOST = 0.01  # of the annotated boxes
 _SHOWN = 3  # lost boxes that an error names
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,11 @@ def build_records(
         UserError: For input that can't be used, naming the file, for an `out` that is taken or
             another process in it, or a full disk.
     """
-    if min(shards, workers) < 1:
-        raise UserError(f"shards and workers must be at least 1. Received: {shards} and {workers}.")
+    if min(shards, workers) < 1 or workers > _MOST_WORKERS or seed < 0:
+        raise UserError(
+            f"shards and workers must be at least 1, workers at most {_MOST_WORKERS} and seed at "
+            f"least 0. Received: {shards}, {workers} and {seed}."
+        )
     if checks.on_error == "fail" and (name := next(iter(missing(source)), None)) is not None:
         raise UserError(describe_missing(source, name))
     folder = output_folder(out)
@@ -177,42 +179,22 @@ def _build(
     tick = progress("records", len(source.entries))
     for _ in range(len(source.entries) - sum(len(shard.images) for shard in to_write)):
         tick()
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        check = functools.partial(check_image, source, checks)
-        stream = _in_order(pool, check, images, ahead=_AHEAD * workers)
-        with contextlib.closing(stream):
-            checked = _limit_lost(stream, source, finished, checks.most_lost)
-            for shard in to_write:
-                part = itertools.islice(checked, len(shard.images))
-                entry = _write_shard(folder / shard.name, part, tick)
-                notes.note(entry, shard.inputs)
-                built[shard.name] = entry
+    check = functools.partial(check_image, source, checks)
+    reader = prefetch(check, images, ahead=_AHEAD * workers, workers=workers)
+    with contextlib.closing(reader):
+        checked: Iterator[Checked] = (result() for _, result in reader)
+        if not checks.allow_lost:
+            checked = _limit_lost(checked, source, finished)
+        for shard in to_write:
+            part = itertools.islice(checked, len(shard.images))
+            entry = _write_shard(folder / shard.name, part, tick)
+            notes.note(entry, shard.inputs)
+            built[shard.name] = entry
     return [entry for entry in built.values() if entry is not None]
 
 
-def _in_order(
-    pool: ThreadPoolExecutor,
-    function: Callable[[_Item], _Result],
-    items: Iterable[_Item],
-    *,
-    ahead: int,
-) -> Generator[_Result, None, None]:
-    """Maps in a pool, in order; no more than `ahead` results wait, so that memory stays flat."""
-    waiting: deque[Future[_Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
 def _limit_lost(
-    images: Iterable[Checked], source: Source, finished: list[BuiltShard], most: float
+    images: Iterable[Checked], source: Source, finished: list[BuiltShard]
 ) -> Iterator[Checked]:
     """Passes images on until too large a share of all annotated boxes is lost.
 
@@ -223,10 +205,10 @@ def _limit_lost(
     lost = [line for shard in finished for line in shard.lost]
     for image in images:
         lost += image.lost
-        if not source.follows_wider and len(lost) > most * boxes:
+        if not source.follows_wider and len(lost) > _MOST_LOST * boxes:
             raise UserError(
                 f"{len(lost)} of {boxes} boxes have no pixel in their image so far, more than "
-                f"{most:.0%}: {'; '.join(lost[:_SHOWN])}. Fix them, or allow more to be lost."
+                f"{_MOST_LOST:.0%}: {'; '.join(lost[:_SHOWN])}. Fix them, or set allow_lost."
             )
         yield image
 

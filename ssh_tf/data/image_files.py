@@ -48,12 +48,9 @@ class FolderImages:
         """Returns the file.
 
         Raises:
-            UserError: If it can't be read.
+            UserError: If it can't be read, or is larger than any photo.
         """
-        try:
-            return (self.folder / name).read_bytes()
-        except OSError as error:
-            raise UserError(f"{self.folder / name} can't be read ({error.strerror}).") from error
+        return read_file(self.folder / name, _LARGEST_BYTES)
 
     def read_head(self, name: str) -> bytes:
         """Returns as much of the file as holds the headers of a photo, or all of it."""
@@ -114,6 +111,20 @@ def _similar(name: str, others: Iterable[str]) -> str | None:
         return unicodedata.normalize("NFC", text).casefold()
 
     return next((other for other in others if plain(other) == plain(name) and other != name), None)
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """Returns a file of at most `most` bytes.
+
+    Raises:
+        UserError: If it is larger or can't be read.
+    """
+    try:
+        if path.stat().st_size > most:
+            raise UserError(f"{path} is larger than {most:,} bytes, as no such file should be.")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}).") from error
 
 
 def list_files(folder: Path) -> list[str]:

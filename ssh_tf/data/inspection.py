@@ -1,7 +1,8 @@
 """Pictures and numbers of a folder of records: what `ssh-tf inspect` shows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,14 +54,16 @@ def inspect_records(folder: str | Path, out: Path, *, progress: Progress = silen
     _save(out / "sizes.png", lambda axes: _draw_sizes(axes, contents))
     _save(out / "anchors.png", lambda axes: _draw_coverage(axes, coverage))
     save_picture(out / "images.png", contact_sheet(folder))
-    return _report(contents, coverage, read_manifest(folder)["split"])
+    return _report(contents, coverage, read_manifest(folder))
 
 
-def _report(contents: Contents, coverage: dict[float, float], split: str) -> str:
+def _report(
+    contents: Contents, coverage: Mapping[float, float], manifest: Mapping[str, Any]
+) -> str:
     per_image, faces = contents.faces_per_image, contents.faces
     lines = [
-        f"{len(contents.names):,} images of split {split}, {len(faces):,} faces; all shards are as "
-        "the manifest says",
+        f"{len(contents.names):,} images of split {manifest.get('split')}, {len(faces):,} faces; "
+        "all shards are as the manifest says",
         _distribution("faces per image", per_image),
         _distribution("image width, px", contents.sizes[:, 1]),
         _distribution("image height, px", contents.sizes[:, 0]),
@@ -68,6 +71,8 @@ def _report(contents: Contents, coverage: dict[float, float], split: str) -> str
         _distribution("face height, px", faces[:, 3] - faces[:, 1]),
     ]
     for name, values in zip(ATTRIBUTES, contents.attributes.T, strict=True):
+        if name not in manifest.get("attributes", ATTRIBUTES):
+            continue  # Zeros that nobody annotated.
         kinds, counts = np.unique(values, return_counts=True)
         shares = (f"{k}: {100 * n / len(values):.1f} %" for k, n in zip(kinds, counts, strict=True))
         lines.append(f"{name:18} {', '.join(shares)}")

@@ -17,7 +17,15 @@ from ssh_tf.data.annotations import (
     refuse_duplicates,
     refuse_fractions,
 )
-from ssh_tf.data.image_files import FolderImages, Images, ZipImages, list_files, open_zip, read_zip
+from ssh_tf.data.image_files import (
+    FolderImages,
+    Images,
+    ZipImages,
+    list_files,
+    open_zip,
+    read_file,
+    read_zip,
+)
 from ssh_tf.data.readers.coco import read_coco
 from ssh_tf.data.readers.csv import read_csv
 from ssh_tf.data.readers.voc import read_voc
@@ -34,7 +42,8 @@ Kind = Literal["wider", "csv", "coco", "voc", "yolo"]
 
 # Images and faces of WIDER FACE's own splits.
 OFFICIAL_COUNTS = {"train": (12_880, 159_424), "val": (3_226, 39_708)}
-_MOST_BYTES = 2**29  # of a file of annotations; COCO's own largest has 2**28.7
+# The most bytes of a file of annotations, and of one for a single image: COCO's own has 2**28.7.
+_MOST_BYTES, _MOST_LABEL_BYTES = 2**29, 2**24
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,10 @@ def open_wider(root: Path, split: str) -> Source:
         UserError: If something is missing, malformed or damaged.
     """
     existing_folder(root, "WIDER FACE, or its archives")
+    if not re.fullmatch(r"[\w.-]+", split):
+        raise UserError(
+            f"Expected letters, digits, `-`, `.` and `_` as a split, received {split!r}."
+        )
     layout, archive = split_layout(root, split), root / f"WIDER_{split}.zip"
     images: Images = FolderImages(layout.images_dir)
     if archive.is_file() and not layout.images_dir.is_dir():
@@ -214,7 +227,7 @@ def _open_file(
     split: str,
     boxes_on: BoxesOn | None,
 ) -> Source:
-    content = _read(existing_file(path, "a file of boxes"))
+    content = read_file(existing_file(path, "a file of boxes"), _MOST_BYTES)
     entries = _checked(read(content, path), path)
     images_of = FolderImages(images)
     return Source(_set_name(path), split, path, _sha256(content), entries, images_of, boxes_on)
@@ -256,21 +269,12 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise UserError(f"{path} is larger than {_MOST_BYTES:,} bytes. Split it.")
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}).") from error
-
-
 def _contents(
     folder: Path, files: list[str], digest: "hashlib._Hash"
 ) -> Iterator[tuple[Path, bytes]]:
     """Yields path and content of each file, and notes both in `digest`."""
     for name in files:
-        content = _read(folder / name)
+        content = read_file(folder / name, _MOST_LABEL_BYTES)
         digest.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape") + content)
         yield folder / name, content
 
@@ -294,7 +298,7 @@ def _annotation_files(root: Path, split: str) -> Iterator[tuple[Path, bytes]]:
     opened = open_zip(archive) if archive.is_file() else None
     for name in (f"wider_face_{split}_bbx_gt.txt", f"wider_face_{split}.mat"):
         if (folder / name).is_file():
-            yield folder / name, (folder / name).read_bytes()
+            yield folder / name, read_file(folder / name, _MOST_BYTES)
         inside = f"wider_face_split/{name}"
         if opened is not None and inside in opened.namelist():
             yield archive / inside, read_zip(opened, inside, archive)

@@ -3,11 +3,11 @@
 The signatures are described in export/README.md.
 """
 
+import contextlib
 import json
 import logging
-import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,16 @@ import tensorflow as tf
 import yaml
 
 from ssh_tf import signature
-from ssh_tf.config import DetectConfig, ExportConfig
-from ssh_tf.errors import UserError
+from ssh_tf.config import EXPORT_ROWS, DetectConfig, ExportConfig
+from ssh_tf.errors import UserError, explain
 from ssh_tf.export.graph import from_bytes, from_pixels
-from ssh_tf.export.verify import check_export, example_image
+from ssh_tf.export.verify import check_export, check_limits, example_image
 from ssh_tf.export.warmup import write_warmup
-from ssh_tf.files import output_folder
+from ssh_tf.files import atomic_folder, folder_lock, output_folder
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import detection_function
+from ssh_tf.inference.model_folder import find_versions, is_saved_model
+from ssh_tf.model.precision import in_precision
 from ssh_tf.model.ssh import SSH
 from ssh_tf.version import __version__
 
@@ -44,47 +46,65 @@ def export_savedmodel(
 
     Args:
         network: The detector's network.
-        config: Scale and thresholds.
+        config: Scale, thresholds and rows.
         out: The model's folder; its subfolders `1`, `2`, ... are the versions.
-        options: Rows, limits, storage, version.
+        options: Limits, storage, version.
 
     Returns:
         The new version's folder.
 
     Raises:
-        UserError: If `out` is not writable, is full or is something else than a folder of versions,
-            the version exists, a weight is not finite, or the export does not pass its checks;
-            nothing is left of it then.
+        UserError: If `out` is not writable, is full, is another process' work or is something else
+            than a folder of versions, the version exists, a weight is not finite, a limit is below
+            what the export is checked with, or the export does not pass its checks; nothing is left
+            of it then.
     """
     options = options or ExportConfig()
-    folder = output_folder(out)
-    version = _version_folder(folder, options.version)
-    temporary = folder / f".{version.name}.{os.getpid()}.tmp"
-    config = config.model_copy(update={"max_detections": options.max_detections})
-    module, forward = _served(network, half=options.float16)
-    detect = detection_function(network, config, forward=forward)
-    try:
-        tf.saved_model.save(module, str(temporary), _signatures(detect, forward, options))
-        _write_assets(temporary, network, config, options)
-        if not write_warmup(temporary, example_image()):
-            _LOG.warning("No warm-up requests: they need the extra, pip install ssh-tf[serving].")
-        check_export(temporary, detect)
-        temporary.rename(version)
-    except tf.errors.OpError as error:  # What TensorFlow raises where Python has OSError.
-        reason = " ".join(error.message.split())[-100:]
-        raise UserError(f"Nothing was exported to {folder}: {reason}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    config = config.model_copy(update={"max_detections": config.max_detections or EXPORT_ROWS})
+    check_limits(config, options)
+    if is_saved_model(Path(out)):
+        raise UserError(f"{out} is itself a SavedModel. Expected a folder of numbered versions.")
+    with _model_folder(Path(out)) as folder:
+        version = _version_folder(folder, options.version)
+        module, forward = _served(in_precision(network, config.precision), half=options.float16)
+        detect = detection_function(network, config, forward=forward)
+        signatures = _signatures(detect, forward, config, options)
+        try:
+            with atomic_folder(version) as temporary:
+                tf.saved_model.save(module, str(temporary), signatures)
+                _write_assets(temporary, network, config, options)
+                if not write_warmup(temporary, example_image()):
+                    _LOG.warning("No warm-up requests. Install ssh-tf[serving] to write them.")
+                check_export(temporary, detect)
+        # What TensorFlow raises where Python has OSError.
+        except (OSError, tf.errors.OpError) as error:
+            raise UserError(f"Nothing was exported to {folder}: {explain(error)}") from error
     return version
 
 
+@contextlib.contextmanager
+def _model_folder(path: Path) -> Iterator[Path]:
+    """Locks the model's folder. One that was made for this goes away if nothing comes into it."""
+    made = [part for part in (path, *path.parents) if not part.exists()]
+    folder = output_folder(path)
+    with folder_lock(folder, "model"):
+        try:
+            yield folder
+        except BaseException:
+            if made:
+                shutil.rmtree(folder)
+            for parent in made[1:]:
+                with contextlib.suppress(OSError):  # Another may have written there meanwhile.
+                    parent.rmdir()
+            raise
+
+
 def _version_folder(folder: Path, version: int | None) -> Path:
-    if (folder / "saved_model.pb").exists():
-        raise UserError(f"{folder} is itself a SavedModel. --out must hold numbered versions.")
-    there = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
-    if version in there:
-        raise UserError(f"Version {version} is in {folder} already. Its newest is {max(there)}.")
-    return folder / str(version or max(there, default=0) + 1)
+    versions = find_versions(folder)
+    newest = max(versions, default=0)
+    if version in versions:
+        raise UserError(f"Version {version} is in {folder} already. Its newest is {newest}.")
+    return folder / str(version or newest + 1)
 
 
 def _served(network: SSH, *, half: bool) -> tuple[tf.Module, Forward]:
@@ -119,22 +139,24 @@ def _check_finite(network: SSH, dtype: tf.DType) -> None:
         if not np.isfinite(tf.cast(variable.value, dtype)).all():
             raise UserError(
                 f"Weight {variable.path} is not finite in {dtype.name}. Export another checkpoint, "
-                "or without --float16."
+                "or set `float16` to false."
             )
 
 
 def _signatures(
-    detect: Callable[[Tensor], Any], forward: Forward, options: ExportConfig
+    detect: Callable[[Tensor], Any], forward: Forward, config: DetectConfig, options: ExportConfig
 ) -> dict[str, Any]:
+    rows = config.max_detections or EXPORT_ROWS
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=signature.IMAGE_BYTES)])
     def image_bytes(items: Tensor) -> dict[str, Tensor]:
-        return from_bytes(detect, items, options)
+        return from_bytes(detect, items, options, rows=rows)
 
     pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name=signature.IMAGE_TENSOR)
 
     @tf.function(input_signature=[pixels])
     def image_tensor(items: Tensor) -> dict[str, Tensor]:
-        return from_pixels(detect, items, options)
+        return from_pixels(detect, items, options, rows=rows)
 
     images = tf.TensorSpec([None, None, None, 3], tf.float32, name=signature.IMAGES)
 

@@ -8,11 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf import signature
+from ssh_tf.config import DetectConfig, ExportConfig
 from ssh_tf.data.synthetic import draw_image
 from ssh_tf.errors import UserError
 from ssh_tf.export.warmup import requests
 from ssh_tf.inference.graph import ScoredBoxes
 from ssh_tf.inference.quiet import without_deprecations
+from ssh_tf.inference.results import boxes_in_px
 
 Tensor = Any
 Outputs = dict[str, np.ndarray]
@@ -21,10 +23,34 @@ Outputs = dict[str, np.ndarray]
 BOX_TOLERANCE_PX = 0.1
 SCORE_TOLERANCE = 1e-4
 
+_MOST_ROWS = 100_000
+
 
 def example_image() -> np.ndarray:
     """Returns a drawn picture with faces, `[96, 128, 3]` uint8 RGB."""
     return draw_image(np.random.default_rng(5), 96, 128)[0]
+
+
+def check_limits(config: DetectConfig, options: ExportConfig) -> None:
+    """Refuses limits that the picture of `check_export` does not keep, or that no server can keep.
+
+    Raises:
+        UserError: If one is out of range.
+    """
+    height, width = example_image().shape[:2]
+    encoded = requests(example_image())[signature.SERVING_DEFAULT][signature.IMAGE_BYTES][0]
+    needs = {"max_pixels": height * width, "max_bytes": len(encoded.numpy())}
+    for name, least in needs.items():
+        if getattr(options, name) < least:
+            raise UserError(
+                f"`{name}` is {getattr(options, name)}, below the picture that every export is "
+                f"checked with: {least}. Set at least that."
+            )
+    if (config.max_detections or 0) > _MOST_ROWS:
+        raise UserError(
+            f"`max_detections` is {config.max_detections}. An export, whose answers always have so "
+            f"many rows, takes at most {_MOST_ROWS}."
+        )
 
 
 def check_export(folder: Path, detect: Callable[[Tensor], ScoredBoxes]) -> None:
@@ -67,9 +93,8 @@ def _answers(folder: Path, sent: Mapping[str, Mapping[str, Tensor]]) -> dict[str
 
 
 def _compare(name: str, outputs: Outputs, expected: ScoredBoxes, size: tuple[int, int]) -> None:
-    count, (height, width) = int(outputs[signature.NUM_DETECTIONS][0]), size
-    y1, x1, y2, x2 = outputs[signature.DETECTION_BOXES][0, :count].T
-    boxes = np.stack([x1 * width, y1 * height, x2 * width, y2 * height], axis=-1)
+    count = int(outputs[signature.NUM_DETECTIONS][0])
+    boxes = boxes_in_px(outputs[signature.DETECTION_BOXES][0, :count], size)  # [D, 4]
     scores = outputs[signature.DETECTION_SCORES][0, :count]
     same = (
         count == len(expected.scores)

@@ -7,20 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ssh_tf.config import DetectConfig, validate
 from ssh_tf.errors import UserError
+from ssh_tf.inference.arrays import find_faces
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.exported import ExportedDetector, find_saved_model
-from ssh_tf.inference.graph import detection_function
 from ssh_tf.inference.inputs import within_memory
+from ssh_tf.inference.runtimes.choice import load_runtime
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import load_network
 from ssh_tf.training.run_folder import Which, load_run, settings_of
-
-Tensor = Any
-
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,25 +27,29 @@ class Detector(FaceDetector):
 
     Args:
         network: The detector's network.
-        config: Scale and thresholds; the official ones by default.
+        config: Scale, thresholds and precision; the official ones by default.
+        runtime: What runs the network, one of `runtimes.choice.RUNTIMES`. Others than `tensorflow`
+            take the weights as they are now; in float32, all find the same faces.
 
     Attributes:
         network: As given.
         config: As given.
+
+    Raises:
+        UserError: If the runtime is not installed or lacks the precision.
+        ValueError: If there is no such runtime.
     """
 
-    def __init__(self, network: SSH, config: DetectConfig | None = None) -> None:
+    def __init__(
+        self, network: SSH, config: DetectConfig | None = None, *, runtime: str = "tensorflow"
+    ) -> None:
         self.network = network
         self.config = config or DetectConfig()
-        image = tf.TensorSpec([None, None, 3], tf.uint8)
-        # One trace for all sizes: without the signature every new size would compile anew.
-        self._detect = tf.function(
-            detection_function(network, self.config), input_signature=[image]
-        )
+        self._forward = load_runtime(runtime, network, self.config.precision)
 
     @staticmethod
     def load(
-        path: str | Path, *, which: Which = "last", **settings: Any
+        path: str | Path, *, which: Which = "last", runtime: str = "tensorflow", **settings: Any
     ) -> "Detector | ExportedDetector":
         """Loads a detector and logs what kind of file it was found in.
 
@@ -57,6 +58,7 @@ class Detector(FaceDetector):
                 or a SavedModel of `ssh-tf export`: a version's folder, or the folder of versions,
                 of which the newest is taken.
             which: Of a run folder: the `last` network, or the `best` that was evaluated.
+            runtime: What runs the network; see `Detector`. A SavedModel needs `tensorflow`.
             **settings: Fields of `DetectConfig` to change. The others are those of the run, or
                 the official ones. A SavedModel has its own, for good.
 
@@ -74,6 +76,11 @@ class Detector(FaceDetector):
                     f"{version} is a SavedModel, whose {', '.join(settings)} was fixed when it was "
                     "exported. Pass no settings, or load the network it was exported from."
                 )
+            if runtime not in ("tensorflow", "auto"):
+                raise UserError(
+                    f"{version} is a SavedModel, which TensorFlow runs, not {runtime}. Load the "
+                    "network it was exported from."
+                )
             _LOG.info("Model: SavedModel %s", version)
             return ExportedDetector(version)
         if not Path(path).exists():
@@ -86,13 +93,10 @@ class Detector(FaceDetector):
         changed = {"detect": {**config.model_dump(), **settings}}
         config = validate(changed, origin="Detection").detect
         network = load_run(path, which) if is_run else load_network(path)
-        kind = (
-            f"run folder, {which} network,"
-            if is_run
-            else f"{''.join(Path(path).suffixes[-2:])} file"
-        )
+        suffix = "".join(Path(path).suffixes[-2:])
+        kind = f"{which} network of run folder" if is_run else f"{suffix} file"
         _LOG.info("Model: %s %s", kind, path)
-        return Detector(network, config)
+        return Detector(network, config, runtime=runtime)
 
     def fingerprint(self) -> str:
         """Returns one line that another network or another setting would change."""
@@ -105,8 +109,7 @@ class Detector(FaceDetector):
     def find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds the faces of one image; see `FaceDetector.find`."""
         with within_memory(pixels):
-            boxes, scores = self._detect(pixels)
-        return boxes.numpy(), scores.numpy()
+            return find_faces(self._forward, pixels, self.network.config.modules, self.config)
 
     def __repr__(self) -> str:
         return f"Detector({self.network.name}, {self.config!r})"

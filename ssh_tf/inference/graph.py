@@ -11,6 +11,7 @@ from ssh_tf.geometry.anchors import anchor_grid, grid_size
 from ssh_tf.geometry.boxes import exclude_last_pixel, include_last_pixel
 from ssh_tf.geometry.proposals import face_probability, propose
 from ssh_tf.imaging.scale import pyramid_scales, resize, single_scale
+from ssh_tf.model.precision import in_precision
 from ssh_tf.model.ssh import SSH
 
 Tensor = Any
@@ -40,7 +41,7 @@ def detection_function(
         network: The detector.
         config: Scale and thresholds.
         forward: What computes the network's outputs from `[1, H, W, 3]` float32; by default the
-            network as it is.
+            network, in the precision of `config`.
 
     Returns:
         A function of `[H, W, 3]` uint8 RGB, traceable by `tf.function` for any H and W.
@@ -52,7 +53,7 @@ def detection_function(
         `SSH/test.py: detect`.
     """
     require_tensorflow()
-    forward = forward or network.exact()
+    forward = forward or in_precision(network, config.precision).exact()
 
     def detect(image: Tensor) -> ScoredBoxes:
         boxes, scores = [], []

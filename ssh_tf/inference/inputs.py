@@ -71,7 +71,7 @@ def _advice(array: np.ndarray) -> str:
 
 @contextlib.contextmanager
 def within_memory(pixels: np.ndarray) -> Iterator[None]:
-    """Turns TensorFlow's error that memory is exhausted into the user's, who chooses the scale.
+    """Turns an error that memory is exhausted into the user's, who chooses the scale.
 
     Args:
         pixels: `[H, W, 3]`, the image that is being detected.
@@ -80,11 +80,11 @@ def within_memory(pixels: np.ndarray) -> Iterator[None]:
         Nothing.
 
     Raises:
-        UserError: In the place of `tf.errors.ResourceExhaustedError`.
+        UserError: In the place of TensorFlow's or Python's.
     """
     try:
         yield
-    except tf.errors.ResourceExhaustedError as error:
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         height, width = pixels.shape[:2]
         raise UserError(
             f"An image of {width} x {height} px needs more memory than there is at this scale. "

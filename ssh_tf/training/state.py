@@ -1,8 +1,7 @@
 """What training changes: the network, the optimiser, and what they remember."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,6 +10,7 @@ import tensorflow as tf
 
 from ssh_tf.config import Config
 from ssh_tf.model.ohem import training_model
+from ssh_tf.model.precision import precision
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import build_network
 from ssh_tf.training.optimizer import make_optimizer
@@ -86,17 +86,6 @@ def make_accumulators(variables: list[Any]) -> list[tf.Variable]:
 def make_averages(variables: list[Any]) -> list[tf.Variable]:
     """Makes the moving averages of variables, which begin at their values."""
     return [tf.Variable(variable.numpy(), trainable=False) for variable in variables]
-
-
-@contextlib.contextmanager
-def precision(name: str) -> Iterator[None]:
-    """Makes the layers built meanwhile compute in `name`; their weights are float32."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32" if name == "float32" else f"mixed_{name}")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def freeze(network: SSH, prefixes: tuple[str, ...]) -> None:

@@ -21,6 +21,7 @@ from ssh_tf.config import PRESETS
         ("--preset fddb", {"shorter_px": 400, "longer_px": 800, "pyramid_px": ()}),
         ("--preset fddb --longer_px 900", {**PRESETS["fddb"], "longer_px": 900}),
         ("--score_threshold 0.2 --top_k 9", {"score_threshold": 0.2, "top_k": 9}),
+        ("--precision bfloat16 --runtime auto", {"precision": "bfloat16", "runtime": "auto"}),
     ],
 )
 def test_model_flags_reach_the_detector(

@@ -204,7 +204,9 @@ def test_no_server_is_a_clear_error():
         (b"[]", "something else than a JSON object"),
         (b"{}", "gave no detections"),
         (b'{"outputs": [1]}', "gave no detections"),
-        (FOUND.replace(b"[1]", b"[1, 1]"), r"gave \[2, 1, 1\] results for 1 images"),
+        (FOUND.replace(b"[1]", b"[1, 1]"), "gave 2 results for 1 images"),
+        (FOUND.replace(b'"num', b'"image_size": 3, "num'), "gave no detections"),
+        (FOUND.replace(b'"num', b'"detection_status": [0, 0], "num'), "gave 2 results"),
     ],
 )
 def test_answers_of_something_else_are_refused(body: bytes, message: str):

@@ -29,4 +29,5 @@ def test_a_set_without_faces_has_pictures_too(tmp_path: Path):
     build_records(open_annotations(tmp_path / "boxes.csv", tmp_path, split="own"), tmp_path / "out")
     text = inspect_records(tmp_path / "out", tmp_path / "pictures")
     assert text.startswith("1 images of split own, 0 faces")
+    assert "blur" not in text  # nobody annotated it
     assert (tmp_path / "pictures" / "anchors.png").is_file()

@@ -16,15 +16,16 @@ import yaml
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from ssh_tf import signature
-from ssh_tf.config import ExportConfig
+from ssh_tf.config import EXPORT_ROWS, ExportConfig
 from ssh_tf.errors import UserError
 from ssh_tf.export.savedmodel import export_savedmodel
+from ssh_tf.files import folder_lock
 from ssh_tf.imaging.decoder import decode
 from ssh_tf.inference.detector import Detector
 from ssh_tf.model.weights import build_network
 from tests.small import encode, picture, small_config, small_network
 
-ROWS = 120
+ROWS = EXPORT_ROWS
 CONFIG = small_config().detect
 # Sizes, formats and channels mixed, as a server meets them. PNG keeps grey and alpha exactly.
 IMAGES = {
@@ -43,9 +44,8 @@ def detector() -> Detector:
 
 
 @pytest.fixture(scope="module")
-def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("ssh")
-    return export_savedmodel(small_network(), CONFIG, out, ExportConfig(max_detections=ROWS))
+def version(small_export: Path) -> Path:
+    return small_export / "1"
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +109,7 @@ def test_outputs_have_the_documented_shapes_and_types(loaded: Any):
         "detection_classes": ((2, ROWS), np.float32),
         "num_detections": ((2,), np.int32),
         "detection_status": ((2,), np.int32),
+        "image_size": ((2, 2), np.int32),
     }
 
 
@@ -124,8 +125,7 @@ def test_rows_beyond_the_last_face_are_zero_and_nothing_is_nan(loaded: Any):
 def test_a_pyramid_is_exported_too(tmp_path: Path):
     pyramid = {"pyramid_px": (32, 64), "pyramid_base_px": (64, 96)}
     config = CONFIG.model_copy(update=pyramid)
-    options = ExportConfig(max_detections=ROWS)
-    folder = export_savedmodel(small_network(), config, tmp_path, options)
+    folder = export_savedmodel(small_network(), config, tmp_path)
     outputs = serve(tf.saved_model.load(str(folder)), [IMAGES["png"]])
     assert_detected(outputs, 0, Detector(small_network(), config), pixels_of(IMAGES["png"]))
 
@@ -137,6 +137,7 @@ def test_an_empty_batch_gives_empty_outputs(loaded: Any):
         "detection_classes": (0, ROWS),
         "num_detections": (0,),
         "detection_status": (0,),
+        "image_size": (0, 2),
     }
     none = loaded.signatures["image_tensor"](image_tensor=tf.zeros([0, 8, 8, 3], tf.uint8))
     assert none["detection_boxes"].shape == (0, ROWS, 4)
@@ -208,6 +209,7 @@ def test_the_names_are_those_of_the_signature_module(proto: SavedModel):
             signature.DETECTION_CLASSES,
             signature.NUM_DETECTIONS,
             signature.STATUS,
+            signature.IMAGE_SIZE,
         }
 
 
@@ -239,9 +241,14 @@ def test_weights_are_stored_once(version: Path):
     assert size < 82e6  # 19.8 million float32
 
 
+def visible(folder: Path) -> list[str]:
+    """What is left in a folder but for the file of its lock."""
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+
+
 def save_quickly(module: Any, path: str, signatures: Any) -> None:
     """Stands in for `tf.saved_model.save` where only the files around it matter."""
-    Path(path, "variables").mkdir(parents=True)
+    Path(path, "variables").mkdir()
     Path(path, "saved_model.pb").write_text("whole")
 
 
@@ -259,7 +266,7 @@ def test_versions_count_up_from_1_and_old_ones_stay(tmp_path: Path):
     (out / "12").mkdir()
     (out / "notes").mkdir()
     assert export_savedmodel(small_network(), CONFIG, str(out)) == out / "13"
-    assert sorted(path.name for path in out.iterdir()) == ["1", "12", "13", "notes"]
+    assert visible(out) == ["1", "12", "13", "notes"]
     assert (first / "saved_model.pb").read_text() == "whole"
 
 
@@ -267,17 +274,16 @@ def test_a_full_disk_leaves_the_old_versions_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def fail(module: Any, path: str, signatures: Any) -> None:
-        Path(path).mkdir()
         Path(path, "saved_model.pb").write_text("half")
         # What TensorFlow raises; its Python has no part in writing variables.
-        raise tf.errors.ResourceExhaustedError(None, None, "x" * 300 + "; No space left on device")
+        raise tf.errors.ResourceExhaustedError(None, None, f"{path}; No space left on device")
 
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_text("old")
     monkeypatch.setattr(tf.saved_model, "save", fail)
-    with pytest.raises(UserError, match=r"Nothing was exported to .*; No space left on device$"):
+    with pytest.raises(UserError, match=r"Nothing was exported to .*; No space left .*Free some"):
         export_savedmodel(small_network(), CONFIG, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    assert visible(tmp_path) == ["1"]
     assert (tmp_path / "1" / "saved_model.pb").read_text() == "old"
 
 
@@ -293,27 +299,79 @@ def test_weights_that_are_not_finite_are_refused(
     bias.assign(tf.tensor_scatter_nd_update(bias.value, [[1]], [value]))
     with pytest.raises(UserError, match=rf"Weight m2_cls/bias is not finite in {dtype}"):
         export_savedmodel(network, CONFIG, tmp_path, ExportConfig(float16=half))
-    assert list(tmp_path.iterdir()) == []
+    assert visible(tmp_path) == []
 
 
 def test_a_version_appears_only_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    seen = []
-
-    def watch(module: Any, path: str, signatures: Any) -> None:
-        Path(path).mkdir()
-        seen.extend(entry.name for entry in tmp_path.iterdir())
-
-    monkeypatch.setattr(tf.saved_model, "save", watch)
-    with pytest.raises(OSError, match="SavedModel file does not exist"):  # `watch` wrote none
+    seen: list[str] = []
+    monkeypatch.setattr(tf.saved_model, "save", lambda *_: seen.extend(visible(tmp_path)))
+    with pytest.raises(UserError, match="SavedModel file does not exist"):  # nothing wrote one
         export_savedmodel(small_network(), CONFIG, tmp_path)
     # TensorFlow Serving takes folders whose names are numbers for versions.
     assert len(seen) == 1
     assert not seen[0].isdecimal()
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, UserError])
+def test_a_folder_that_was_made_for_an_export_goes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+):
+    def fail(*_: Any) -> None:
+        raise error
+
+    (tmp_path / "kept").mkdir()
+    monkeypatch.setattr(tf.saved_model, "save", fail)
+    for out in (tmp_path / "new", tmp_path / "a" / "b" / "ssh", tmp_path / "kept" / "c"):
+        with pytest.raises(error):
+            export_savedmodel(small_network(), CONFIG, out)
+    with pytest.raises(error):
+        export_savedmodel(small_network(), CONFIG, tmp_path / "kept")
+    assert visible(tmp_path) == ["kept"]
+    assert visible(tmp_path / "kept") == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_process_at_a_time_exports_into_a_folder(tmp_path: Path):
+    # The kernel knows two containers apart, whose processes have the same number.
+    with (
+        folder_lock(tmp_path, "model"),
+        pytest.raises(UserError, match="another process works on this model"),
+    ):
+        export_savedmodel(small_network(), CONFIG, tmp_path)
+    assert export_savedmodel(small_network(), CONFIG, tmp_path).name == "1"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("there", "next_one"), [("0001", "2"), ("007", "8"), ("0", "1")])
+def test_leading_zeros_count_as_versions(tmp_path: Path, there: str, next_one: str):
+    (tmp_path / there).mkdir()
+    assert export_savedmodel(small_network(), CONFIG, tmp_path).name == next_one
+    with pytest.raises(UserError, match=f"Version {int(next_one)} is in"):
+        export_savedmodel(small_network(), CONFIG, tmp_path, ExportConfig(version=int(next_one)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "message"),
+    [
+        ({}, {"max_pixels": 10_000}, "`max_pixels` is 10000, below the picture .*: 12288"),
+        ({}, {"max_pixels": 1}, "`max_pixels` is 1, below"),
+        ({}, {"max_bytes": 1000}, "`max_bytes` is 1000, below"),
+        ({"max_detections": 10**6}, {}, "`max_detections` is 1000000. .* at most 100000"),
+    ],
+)
+def test_limits_that_no_export_can_keep_are_refused_before_the_work(
+    tmp_path: Path, settings: dict[str, int], options: dict[str, int], message: str
+):
+    config = CONFIG.model_copy(update=settings)
+    with pytest.raises(UserError, match=message):
+        export_savedmodel(small_network(), config, tmp_path / "new", ExportConfig(**options))
+    assert visible(tmp_path) == []
+
+
 def test_a_folder_that_is_itself_a_savedmodel_is_refused(version: Path):
-    with pytest.raises(UserError, match=r"is itself a SavedModel. --out must hold numbered"):
+    with pytest.raises(UserError, match=r"is itself a SavedModel. Expected a folder of numbered"):
         export_savedmodel(small_network(), CONFIG, version)
+    assert not (version / ".lock").exists()
 
 
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path):
@@ -335,26 +393,26 @@ def test_an_export_that_differs_from_the_detector_is_deleted(
     version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def other(module: Any, path: str, signatures: Any) -> None:
-        shutil.copytree(version, path)  # a model of other thresholds
+        shutil.copytree(version, path, dirs_exist_ok=True)  # a model of other thresholds
 
     monkeypatch.setattr(tf.saved_model, "save", other)
     config = CONFIG.model_copy(update={"score_threshold": 0.6})
     with pytest.raises(UserError, match=r"default finds \d+ faces where the detector finds \d+"):
-        export_savedmodel(small_network(), config, tmp_path, ExportConfig(max_detections=ROWS))
-    assert list(tmp_path.iterdir()) == []
+        export_savedmodel(small_network(), config, tmp_path)
+    assert visible(tmp_path) == []
 
 
 def test_an_export_that_does_not_run_is_deleted(
     version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def damaged(module: Any, path: str, signatures: Any) -> None:
-        shutil.copytree(version, path)
+        shutil.copytree(version, path, dirs_exist_ok=True)
         (Path(path) / "variables" / "variables.index").write_bytes(b"")
 
     monkeypatch.setattr(tf.saved_model, "save", damaged)
     with pytest.raises(UserError, match=r"The export fails its warm-up \(.*It was deleted"):
         export_savedmodel(small_network(), CONFIG, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert visible(tmp_path) == []
 
 
 def test_warm_up_has_a_request_for_each_signature(version: Path):
@@ -385,11 +443,8 @@ def test_the_assets_say_what_it_is_and_where_it_comes_from(version: Path):
     assets = version / "assets"
     assert (assets / "labels.txt").read_text() == "1 face\n"
     settings = yaml.safe_load((assets / "config.yaml").read_text())
-    assert settings["detect"] == {
-        **CONFIG.model_dump(mode="json"),
-        "max_detections": ROWS,
-    }
-    assert settings["export"]["max_detections"] == ROWS
+    assert settings["detect"] == {**CONFIG.model_dump(mode="json"), "max_detections": ROWS}
+    assert settings["export"] == ExportConfig().model_dump(mode="json")
     origin = json.loads((assets / "origin.json").read_text())
     assert origin["channels"] == "RGB"
     assert len(origin["network"]) == 64
@@ -397,8 +452,7 @@ def test_the_assets_say_what_it_is_and_where_it_comes_from(version: Path):
 
 
 def test_half_weights_take_half_the_space_and_find_the_same_faces(tmp_path: Path, loaded: Any):
-    options = ExportConfig(max_detections=ROWS, float16=True)
-    half = export_savedmodel(small_network(), CONFIG, tmp_path, options)
+    half = export_savedmodel(small_network(), CONFIG, tmp_path, ExportConfig(float16=True))
     size = sum(file.stat().st_size for file in half.rglob("*") if file.is_file())
     assert size < 42e6
     rounded, exact = (

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssh_tf.config import PRESETS, ExportConfig, to_yaml
+from ssh_tf.config import PRESETS, to_yaml
 from ssh_tf.errors import UserError
-from ssh_tf.export.savedmodel import export_savedmodel
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.exported import ExportedDetector, find_saved_model
 from ssh_tf.inference.results import Detections
@@ -59,12 +58,6 @@ def test_no_result_depends_on_images_seen_before(detector: Detector):
         assert_equal(fresh.detect(image), found)
 
 
-def test_a_new_size_does_not_compile_anew(detector: Detector):
-    for size in ((40, 41), (42, 43), (1, 5)):
-        detector.detect(picture(*size))
-    assert detector._detect.experimental_get_tracing_count() == 1
-
-
 def test_a_run_is_loaded_with_its_own_settings(run: Path):
     loaded = Detector.load(run)
     config = small_config(detect={"nms_iou": 0.4, "score_threshold": 0.6}).detect
@@ -101,34 +94,41 @@ def test_a_missing_model_is_named(tmp_path: Path):
         Detector.load(tmp_path / "absent.keras")
 
 
-def test_exhausted_memory_is_the_user_s_error(detector: Detector, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"),
+        MemoryError("Unable to allocate"),
+    ],
+    ids=["tensorflow", "numpy"],
+)
+def test_exhausted_memory_is_the_user_s_error(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
     def exhausted(_: np.ndarray) -> None:
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+        raise error
 
-    monkeypatch.setattr(detector, "_detect", exhausted)
+    monkeypatch.setattr(detector, "_forward", exhausted)
     with pytest.raises(UserError, match=r"An image of 96 x 64 px needs more memory .* Lower `sho"):
         detector.detect(picture(64, 96))
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one exported version of the small network."""
-    folder = tmp_path_factory.mktemp("models")
-    options = ExportConfig(max_detections=300)
-    export_savedmodel(small_network(), small_config().detect, folder, options)
-    return folder
+def test_a_saved_model_has_no_other_runtime(small_export: Path):
+    with pytest.raises(UserError, match=r"is a SavedModel, which TensorFlow runs, not openvino"):
+        Detector.load(small_export, runtime="openvino")
 
 
 @pytest.mark.parametrize("version", ["", "1"])
 def test_a_saved_model_finds_what_its_network_finds(
-    exported: Path, detector: Detector, version: str
+    small_export: Path, detector: Detector, version: str
 ):
-    loaded = Detector.load(exported / version)
+    loaded = Detector.load(small_export / version)
     for image in (picture(), picture(200, 90, seed=2)):
         ours, theirs = detector.detect(image), loaded.detect(image)
         assert 0 < len(ours.scores) <= 300
+        # OpenCV scales here, TensorFlow's kernel there: see test_arrays.
         np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-3)
-        np.testing.assert_allclose(theirs.scores, ours.scores, atol=1e-6)
+        np.testing.assert_allclose(theirs.scores, ours.scores, atol=2e-5)
 
 
 def test_the_newest_version_is_taken(tmp_path: Path):
@@ -141,9 +141,9 @@ def test_the_newest_version_is_taken(tmp_path: Path):
     assert find_saved_model(tmp_path / "11") is None
 
 
-def test_a_saved_model_takes_no_settings(exported: Path):
+def test_a_saved_model_takes_no_settings(small_export: Path):
     with pytest.raises(UserError, match=r"1 is a SavedModel, whose shorter_px was fixed"):
-        Detector.load(exported, shorter_px=400)
+        Detector.load(small_export, shorter_px=400)
 
 
 def test_a_damaged_saved_model_is_named(tmp_path: Path):
@@ -152,11 +152,12 @@ def test_a_damaged_saved_model_is_named(tmp_path: Path):
         Detector.load(tmp_path)
 
 
-def test_two_exports_have_two_fingerprints(exported: Path, tmp_path: Path):
-    other = shutil.copytree(exported / "1", tmp_path / "1")
-    assert ExportedDetector(other).fingerprint() == ExportedDetector(exported / "1").fingerprint()
+def test_two_exports_have_two_fingerprints(small_export: Path, tmp_path: Path):
+    other = shutil.copytree(small_export / "1", tmp_path / "1")
+    known = ExportedDetector(small_export / "1").fingerprint()
+    assert ExportedDetector(other).fingerprint() == known
     (other / "note").write_text("another")
-    assert ExportedDetector(other).fingerprint() != ExportedDetector(exported / "1").fingerprint()
+    assert ExportedDetector(other).fingerprint() != known
 
 
 def test_a_path_gives_what_its_pixels_give(detector: Detector, tmp_path: Path):
@@ -165,9 +166,9 @@ def test_a_path_gives_what_its_pixels_give(detector: Detector, tmp_path: Path):
     assert_equal(detector.detect(str(tmp_path / "a.png")), detector.detect(picture()))
 
 
-def test_a_batch_of_mixed_sizes_gives_what_each_image_gives(detector: Detector, exported: Path):
+def test_a_batch_of_mixed_sizes_gives_what_each_image_gives(detector: Detector, small_export: Path):
     images = [picture(64, 96, seed=1), picture(200, 90, seed=2), picture(20, 20, seed=3)]
-    for finder in (detector, Detector.load(exported)):
+    for finder in (detector, Detector.load(small_export)):
         batch = finder.detect_batch(images)
         assert len(batch) == 3
         for found, image in zip(batch, images, strict=True):

@@ -65,21 +65,6 @@ def test_detect_without_a_server_there_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ([], "Name a model with --model, or else a server with --server."),
-        (["--server", "http://x", "--model", "y"], "Name a model with --model"),
-        (["--server", "http://x", "--top_k", "3", "--pyramid"], "--pyramid and --top_k away"),
-    ],
-)
-def test_flags_that_contradict_each_other_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
-):
-    assert detect(tmp_path, *flags) == 1
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
     ("flag", "value"),
     [
         ("workers", "0"),

@@ -1,5 +1,6 @@
 """Boxes as YOLO's text files: one per image, in fractions of it. Must not import TensorFlow."""
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ import yaml
 from ssh_tf.data.annotations import AnnotatedImage, annotated
 from ssh_tf.data.readers.classes import face_class
 from ssh_tf.errors import UserError
+
+_LOG = logging.getLogger(__name__)
 
 CLASSES = "classes.txt"
 _MOST_YAML_BYTES = 2**20
@@ -55,6 +58,8 @@ def read_yolo(
     for path, content in files:
         key = path.relative_to(folder).with_suffix("").as_posix()
         found[key] = path, _parse(content, path, names)
+    if unlabeled := len(images) - len(found.keys() & images.keys()):
+        _LOG.info("%s: %d images have no label file: no faces.", folder, unlabeled)
     used = {name for _, rows in found.values() for _, name, _ in rows}
     chosen = face_class(used | set(names.values()), label, folder)
     entries = []

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from ssh_tf.inference.prefetch import prefetch
+from ssh_tf.prefetch import prefetch
 
 
 def test_results_come_in_the_order_of_the_items_whichever_is_ready_first():

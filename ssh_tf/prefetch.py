@@ -1,7 +1,7 @@
 """Reading ahead: threads prepare the next items while the caller works on the present one."""
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 def prefetch(
     function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int = 4, workers: int = 2
-) -> Iterator[tuple[Item, Callable[[], Result]]]:
+) -> Generator[tuple[Item, Callable[[], Result]], None, None]:
     """Calls a function for the next items in threads, while the caller works on the present one.
 
         for path, image in prefetch(read_image, paths):
@@ -45,7 +45,7 @@ def prefetch(
 
 def _prefetch(
     function: Callable[[Item], Result], items: Iterable[Item], ahead: int, workers: int
-) -> Iterator[tuple[Item, Callable[[], Result]]]:
+) -> Generator[tuple[Item, Callable[[], Result]], None, None]:
     waiting: collections.deque[tuple[Item, Future[Result]]] = collections.deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="prefetch") as pool:
         try:

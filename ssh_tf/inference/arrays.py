@@ -1,0 +1,192 @@
+"""Detection on NumPy arrays, around any program that runs the network.
+
+What `ssh_tf.inference.graph` is inside a TensorFlow graph; the two are tested against each other.
+This one is faster where images are single: OpenCV scales them, and only anchors whose score passes
+the threshold are looked at.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from ssh_tf.config import DetectConfig, ModuleConfig
+from ssh_tf.geometry.anchors import base_anchors, grid_size
+
+# From `[1, H, W, 3]` float32 RGB in `[0, 255]` to what `SSH` documents: float32 arrays, batch 1.
+Forward = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+Boxes = tuple[np.ndarray, np.ndarray]
+
+# Logits are compared before scores are computed; the margin is far beyond what rounding moves.
+_MARGIN = 1e-3
+
+
+def find_faces(
+    forward: Forward, image: np.ndarray, modules: Sequence[ModuleConfig], config: DetectConfig
+) -> Boxes:
+    """Finds the faces of one image.
+
+    Args:
+        forward: Runs the network.
+        image: `[H, W, 3]` uint8 RGB.
+        modules: The network's detection modules.
+        config: Scale and thresholds.
+
+    Returns:
+        `[D, 4]` float32 official corners in px of the image and `[D]` scores, best face first.
+
+    References:
+        `SSH/test.py: detect`.
+    """
+    boxes, scores = [], []
+    for scale, counted in levels(image.shape[:2], modules, config):
+        pixels = resize(image, scale)  # [h, w, 3]
+        outputs = forward(pixels[np.newaxis])
+        for module in counted:
+            found, score = module_proposals(outputs, pixels.shape[:2], module, config)
+            boxes.append(found / np.float32(scale))
+            scores.append(score)
+    return joint_nms(np.concatenate(boxes), np.concatenate(scores), config)
+
+
+def levels(
+    size: Sequence[int], modules: Sequence[ModuleConfig], config: DetectConfig
+) -> list[tuple[float, Sequence[ModuleConfig]]]:
+    """Returns the scales to run an image at, and the modules whose boxes count there.
+
+    Args:
+        size: Height and width of the image, px.
+        modules: The network's detection modules.
+        config: Single scale, or the levels of a pyramid.
+
+    Returns:
+        `(scale, modules)` per level, as `graph.levels`.
+    """
+    if not config.pyramid_px:
+        return [(single_scale(size, config.shorter_px, config.longer_px), modules)]
+    base = single_scale(size, *config.pyramid_base_px)
+    fine = [module for module in modules if module.stride < 32]
+    largest = max(config.pyramid_px)
+    pyramid = [
+        (base * (level / config.pyramid_base_px[0]), fine if level == largest else modules)
+        for level in config.pyramid_px
+    ]
+    return [(scale, counted) for scale, counted in pyramid if counted]
+
+
+def single_scale(size: Sequence[int], shorter_px: int, longer_px: int) -> float:
+    """Returns the factor that brings the shorter side to `shorter_px`, or the longer to its limit.
+
+    As `ssh_tf.imaging.scale.single_scale`.
+    """
+    scale = shorter_px / min(size)
+    return longer_px / max(size) if round(scale * max(size)) > longer_px else scale
+
+
+def resize(image: np.ndarray, scale: float) -> np.ndarray:
+    """Resizes as the official code does, which `ssh_tf.imaging.scale.resize` equals.
+
+    Args:
+        image: `[H, W, 3]` uint8.
+        scale: One factor for both axes.
+
+    Returns:
+        `[round(H scale), round(W scale), 3]` float32, sides at least 1.
+    """
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    if not all(round(side * scale) for side in image.shape[:2]):
+        return np.zeros((height, width, 3), np.float32)  # As TensorFlow's kernel; OpenCV refuses.
+    return cv2.resize(image.astype(np.float32), None, fx=scale, fy=scale)
+
+
+def module_proposals(
+    outputs: Mapping[str, np.ndarray],
+    size: Sequence[int],
+    module: ModuleConfig,
+    config: DetectConfig,
+) -> Boxes:
+    """Returns one module's best boxes whose score passes the threshold.
+
+    Args:
+        outputs: The network's, batch 1.
+        size: Height and width of the network's input, px; boxes are clipped to it.
+        module: The module.
+        config: `score_threshold`, `top_k` and `exact_decode`.
+
+    Returns:
+        `[K, 4]` float32 official corners in network px and `[K]` float32, best first. Boxes under
+        the threshold would only be dropped later, by `joint_nms`.
+
+    References:
+        `SSH/layers/proposal_layer.py`.
+    """
+    logits = outputs[f"{module.name}_logits"][0]  # [N, 2]
+    index, scores = _best(logits, config.score_threshold, config.top_k)
+    anchors = _anchors(index, grid_size(size[1], module.stride), module)
+    boxes = _decode(outputs[f"{module.name}_deltas"][0][index], anchors)
+    if config.exact_decode:
+        boxes[:, 2:] -= 1.0
+    last = np.array([size[1], size[0], size[1], size[0]], np.float32) - 1.0
+    return np.maximum(np.minimum(boxes, last), 0.0), scores
+
+
+def joint_nms(boxes: np.ndarray, scores: np.ndarray, config: DetectConfig) -> Boxes:
+    """Drops weak boxes and those that overlap a better one, whatever module they come from.
+
+    Args:
+        boxes: `[K, 4]` float32 official corners, px of the original image.
+        scores: `[K]` float32.
+        config: `score_threshold`, `nms_iou` and `max_detections`.
+
+    Returns:
+        At most `max_detections` faces. Of equal scores, the earlier row counts as the better.
+
+    References:
+        `SSH/test.py: detect`, `lib/nms/gpu_nms`: areas count the last pixel, a box goes if its IoU
+        is greater than the threshold.
+    """
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] > config.score_threshold]
+    boxes, scores = boxes[order], scores[order]
+    x1, y1, x2, y2 = np.ascontiguousarray(boxes.T)
+    x2, y2 = x2 + 1.0, y2 + 1.0
+    area = (x2 - x1) * (y2 - y1)
+    left, chosen = np.arange(len(boxes)), list[int]()
+    most = len(boxes) if config.max_detections is None else config.max_detections
+    while left.size and len(chosen) < most:
+        best, left = left[0], left[1:]
+        chosen.append(best)
+        width = np.minimum(x2[best], x2[left]) - np.maximum(x1[best], x1[left])
+        height = np.minimum(y2[best], y2[left]) - np.maximum(y1[best], y1[left])
+        intersection = np.maximum(width, 0.0) * np.maximum(height, 0.0)
+        iou = intersection / (area[best] + area[left] - intersection)
+        left = left[~(iou > config.nms_iou)]
+    return boxes[chosen], scores[chosen]
+
+
+def _best(logits: np.ndarray, threshold: float, top_k: int) -> Boxes:
+    """Returns the rows `[K]` of the best face probabilities above a threshold, and these `[K]`."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # log(0): all pass; NaN: passes nothing.
+        least = np.log(threshold / (1.0 - threshold)) - _MARGIN
+        index = np.flatnonzero(logits[:, 1] - logits[:, 0] > least)
+    power = np.exp(logits[index] - logits[index].max(axis=1, keepdims=True))
+    scores = power[:, 1] / power.sum(axis=1)
+    order = np.argsort(-scores, kind="stable")[:top_k]
+    order = order[scores[order] > threshold]
+    return index[order], scores[order]
+
+
+def _anchors(index: np.ndarray, columns: int, module: ModuleConfig) -> np.ndarray:
+    """Returns those rows `[K, 4]` of `anchor_grid`."""
+    cell, anchor = np.divmod(index, len(module.anchor_scales))
+    row, column = np.divmod(cell, columns)
+    shift = np.stack([column, row, column, row], axis=-1).astype(np.float32) * module.stride
+    return base_anchors(module.anchor_scales)[anchor] + shift
+
+
+def _decode(deltas: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+    """Moves and scales anchors, `[K, 4]` each, as `ssh_tf.geometry.boxes.decode`."""
+    sides = anchors[:, 2:] - anchors[:, :2]
+    centres = anchors[:, :2] + 0.5 * sides + deltas[:, :2] * sides
+    half = 0.5 * np.exp(np.where(deltas[:, 2:] > 50.0, 5.0, deltas[:, 2:])) * sides
+    return np.concatenate([centres - half, centres + half], axis=-1)

@@ -1,0 +1,60 @@
+"""Which program runs the network."""
+
+import importlib
+import importlib.util
+import logging
+
+import tensorflow as tf
+
+from ssh_tf.errors import UserError
+from ssh_tf.inference.arrays import Forward
+from ssh_tf.inference.runtimes import RUNTIMES
+from ssh_tf.model.ssh import SSH
+
+_LOG = logging.getLogger(__name__)
+
+# What each needs, and the extra that installs it.
+_PACKAGES = {
+    "tensorflow": (("tensorflow",), ""),
+    "openvino": (("openvino",), "openvino"),
+    "onnxruntime": (("onnxruntime", "onnx", "tf2onnx"), "onnx"),
+}
+
+
+def load_runtime(name: str, network: SSH, precision: str) -> Forward:
+    """Returns the function that runs a network in one of `RUNTIMES`.
+
+    Args:
+        name: `auto` takes the fastest that is installed, and logs which.
+        network: Computes in float32.
+        precision: `DetectConfig.precision`.
+
+    Raises:
+        UserError: If the runtime is not installed, or has not that precision.
+        ValueError: For another name.
+    """
+    if name not in RUNTIMES:
+        raise ValueError(f"`name` must be one of {', '.join(RUNTIMES)}. Received: {name!r}")
+    if name == "auto":
+        name = fastest_runtime(precision)
+        _LOG.info("Runtime: %s, the fastest that is installed", name)
+    packages, extra = _PACKAGES[name]
+    if not _installed(name):
+        missing = ", ".join(one for one in packages if importlib.util.find_spec(one) is None)
+        raise UserError(f"The runtime {name} needs {missing}: pip install 'ssh-tf[{extra}]'")
+    module = importlib.import_module(f"ssh_tf.inference.runtimes.{name}")
+    forward: Forward = module.load(network, precision)
+    return forward
+
+
+def fastest_runtime(precision: str) -> str:
+    """Returns the fastest runtime that is installed for this machine (docs/runtimes.md)."""
+    if tf.config.list_physical_devices("GPU"):
+        return "tensorflow"
+    if _installed("openvino"):
+        return "openvino"
+    return "onnxruntime" if precision == "float32" and _installed("onnxruntime") else "tensorflow"
+
+
+def _installed(name: str) -> bool:
+    return all(importlib.util.find_spec(package) for package in _PACKAGES[name][0])

@@ -1,0 +1,92 @@
+"""The network as other programs take it, converted once and remembered."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ssh_tf.errors import UserError, explain
+from ssh_tf.files import atomic_folder, cache_folder, output_folder
+from ssh_tf.model.precision import in_precision
+from ssh_tf.model.ssh import SSH
+
+_LOG = logging.getLogger(__name__)
+
+INPUT = "images"
+
+
+def network_function(network: SSH, precision: str) -> tf.types.experimental.PolymorphicFunction:
+    """Returns the network for one image that fills its canvas, as a TensorFlow function.
+
+    Args:
+        network: Computes in float32.
+        precision: `DetectConfig.precision`.
+
+    Returns:
+        A function of `images`, `[1, H, W, 3]` float32, with one trace for all H and W. Its outputs
+        are those that `SSH` documents, by their names.
+    """
+    exact = in_precision(network, precision).exact()
+    spec = tf.TensorSpec([1, None, None, 3], tf.float32, name=INPUT)
+    return tf.function(lambda images: exact(images), input_signature=[spec])
+
+
+@contextlib.contextmanager
+def converted(network: SSH, form: str, convert: Callable[[Path], None]) -> Iterator[Path]:
+    """Yields a folder with the network in another form, made by the first who asks.
+
+    It lies in the cache folder, under a name that the weights, the architecture, the form and the
+    version of Keras determine, and is whole or absent. Where the cache can't be written, the
+    network is converted anew each time.
+
+    Args:
+        network: What is converted.
+        form: The format and the version of the program that writes it.
+        convert: Writes into the folder it is given.
+
+    Yields:
+        The folder, to be read meanwhile.
+    """
+    name = f"{form}-{network_hash(network)[:20]}"
+    try:
+        cache = output_folder(cache_folder() / "networks")
+    except UserError as error:
+        _LOG.warning("%s The network is converted anew each time.", error)
+        with tempfile.TemporaryDirectory() as temporary:
+            convert(Path(temporary))
+            yield Path(temporary)
+        return
+    folder = cache / name
+    if not folder.is_dir():
+        _LOG.info("Converting the network once, into %s", folder)
+        _write(folder, convert)
+    yield folder
+
+
+def network_hash(network: SSH) -> str:
+    """Returns the SHA-256 of a network's weights and architecture, and of the Keras version."""
+    digest = hashlib.sha256()
+    about = {"network": network.get_config(), "keras": keras.__version__}
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    for weights in network.get_weights():
+        digest.update(np.ascontiguousarray(weights).data)
+    return digest.hexdigest()
+
+
+def _write(folder: Path, convert: Callable[[Path], None]) -> None:
+    try:
+        with atomic_folder(folder) as new:
+            convert(new)
+    except OSError as error:
+        if not folder.is_dir():  # If it is, another process was first, and its folder is as good.
+            raise UserError(
+                f"The converted network can't be written to {folder} ({explain(error)}). Make "
+                "room, or name another folder by the environment variable SSH_TF_CACHE."
+            ) from error

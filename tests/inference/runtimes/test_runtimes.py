@@ -1,0 +1,186 @@
+"""Tests of the runtimes: equal results, what is missing, and the cache of converted networks."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssh_tf.config import DetectConfig, ModelConfig
+from ssh_tf.errors import UserError
+from ssh_tf.inference.detector import Detector
+from ssh_tf.inference.graph import detection_function
+from ssh_tf.inference.runtimes import RUNTIMES, choice, convert
+from ssh_tf.inference.runtimes.choice import fastest_runtime, load_runtime
+from ssh_tf.model.ssh import SSH
+from ssh_tf.model.weights import build_network
+from tests.small import picture
+
+SETTINGS = DetectConfig(shorter_px=96, longer_px=160)
+
+
+def needs(runtime: str) -> None:
+    if not choice._installed(runtime):
+        pytest.skip(f"needs {runtime}, which is not installed")
+
+
+@pytest.fixture(scope="module")
+def network() -> SSH:
+    """A narrow network, quick to convert, whose scores are spread out."""
+    modules = tuple(module.model_copy(update={"channels": 8}) for module in ModelConfig().modules)
+    config = ModelConfig(
+        backbone="mobilenet", width=0.125, fuse_channels=8, modules=modules, weights="random"
+    )
+    network = build_network(config, seed=0)
+    for module in network.config.modules:
+        for kind in ("cls", "box"):
+            kernel = network.get_layer(f"{module.name}_{kind}").kernel
+            kernel.assign(kernel * (20.0 if kind == "cls" else 3.0))
+    return network
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One cache for all tests of this file that do not name another."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("SSH_TF_CACHE", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("size", [(64, 96), (131, 77)])
+@pytest.mark.parametrize("runtime", RUNTIMES[1:])
+def test_every_runtime_finds_the_same_faces(network: SSH, runtime: str, size: tuple[int, int]):
+    needs(runtime)
+    image = picture(*size)
+    expected = detection_function(network, SETTINGS)(tf.constant(image))
+    found = Detector(network, SETTINGS, runtime=runtime).detect(image)
+    assert len(found.scores) == len(expected.scores) > 10
+    np.testing.assert_allclose(found.boxes, expected.boxes, rtol=0, atol=0.1)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precision"),
+    [("tensorflow", "bfloat16"), ("tensorflow", "float16"), ("openvino", "bfloat16")],
+)
+def test_reduced_precision_moves_outputs_a_little(network: SSH, runtime: str, precision: str):
+    needs(runtime)
+    images = picture(64, 96)[np.newaxis].astype(np.float32)
+    exact = load_runtime("tensorflow", network, "float32")(images)
+    rounded = load_runtime(runtime, network, precision)(images)
+    for name, expected in exact.items():
+        assert rounded[name].dtype == np.float32
+        assert rounded[name].shape == expected.shape
+        np.testing.assert_allclose(rounded[name], expected, rtol=0.05, atol=0.1)
+    if runtime == "tensorflow":  # OpenVINO computes in float32 on a CPU without the precision.
+        assert any((rounded[name] != exact[name]).any() for name in exact)
+
+
+def test_onnx_runtime_says_that_it_has_no_reduced_precision(network: SSH):
+    needs("onnxruntime")
+    with pytest.raises(UserError, match=r"float32 on CPUs, not in bfloat16. Choose"):
+        load_runtime("onnxruntime", network, "bfloat16")
+
+
+@pytest.mark.parametrize(("runtime", "extra"), [("openvino", "openvino"), ("onnxruntime", "onnx")])
+def test_a_missing_runtime_names_its_extra(
+    network: SSH, monkeypatch: pytest.MonkeyPatch, runtime: str, extra: str
+):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=rf"needs {runtime}.*: pip install 'ssh-tf\[{extra}\]'"):
+        load_runtime(runtime, network, "float32")
+
+
+def test_an_unknown_runtime_is_refused(network: SSH):
+    with pytest.raises(ValueError, match=r"one of auto, tensorflow.*Received: 'caffe'"):
+        load_runtime("caffe", network, "float32")
+
+
+@pytest.mark.parametrize(
+    ("installed", "precision", "expected"),
+    [
+        (("openvino", "onnxruntime"), "float32", "openvino"),
+        (("onnxruntime",), "float32", "onnxruntime"),
+        (("onnxruntime",), "bfloat16", "tensorflow"),
+        ((), "float32", "tensorflow"),
+    ],
+)
+def test_auto_takes_the_fastest_installed(
+    monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], precision: str, expected: str
+):
+    monkeypatch.setattr(choice, "_installed", lambda name: name in installed)
+    assert fastest_runtime(precision) == expected
+
+
+def test_auto_takes_tensorflow_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    assert fastest_runtime("float32") == "tensorflow"
+
+
+def test_a_new_size_does_not_compile_anew(network: SSH):
+    run = convert.network_function(network, "float32")
+    for size in ((40, 41), (42, 43), (1, 5)):
+        run(tf.zeros([1, *size, 3]))
+    assert run.experimental_get_tracing_count() == 1
+
+
+# The cache
+
+
+def writer(calls: list[Path]) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        calls.append(folder)
+        (folder / "network").write_text("converted")
+
+    return write
+
+
+def test_a_network_is_converted_once(network: SSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SSH_TF_CACHE", str(tmp_path))
+    calls: list[Path] = []
+    for form in ("a-1", "a-1", "a-2"):
+        with convert.converted(network, form, writer(calls)) as folder:
+            assert (folder / "network").read_text() == "converted"
+            assert folder.is_relative_to(tmp_path)
+    assert len(calls) == 2
+
+
+def test_other_weights_are_another_network(network: SSH):
+    before = convert.network_hash(network)
+    bias = network.get_layer("m3_box").bias
+    value = bias.numpy()
+    bias.assign(value + 1e-6)
+    changed = convert.network_hash(network)
+    bias.assign(value)
+    assert changed != before == convert.network_hash(network)
+
+
+def test_a_failed_conversion_leaves_nothing(
+    network: SSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SSH_TF_CACHE", str(tmp_path))
+
+    def fail(folder: Path) -> None:
+        (folder / "half").touch()
+        raise OSError(28, "No space left on device")
+
+    with (
+        pytest.raises(UserError, match=r"No space left.*SSH_TF_CACHE"),
+        convert.converted(network, "a", fail),
+    ):
+        pass
+    assert list(tmp_path.rglob("*")) == [tmp_path / "networks"]
+
+
+def test_without_a_writable_cache_the_network_is_converted_aside(
+    network: SSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SSH_TF_CACHE", str(tmp_path / "file"))
+    calls: list[Path] = []
+    with convert.converted(network, "a", writer(calls)) as folder:
+        assert (folder / "network").is_file()
+    assert not folder.exists()
+    assert "converted anew each time" in caplog.text
