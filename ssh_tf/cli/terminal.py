@@ -9,9 +9,10 @@ import io
 import logging
 import os
 import shlex
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from absl import logging as absl_logging
@@ -94,13 +95,30 @@ class _BesideBars(io.TextIOBase):
             return sys.stderr.write(text)
 
 
+@contextlib.contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Raises Ctrl-C after a block of imports: some modules swallow what is raised in theirs."""
+    received: list[int] = []
+    try:
+        before = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    except ValueError:  # Only the main thread has signals.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if received:
+        raise KeyboardInterrupt
+
+
 def import_tensorflow() -> None:
     """Imports TensorFlow without the notices that its C++ libraries print whatever the log level.
 
     Errors of the import are raised as usual.
     """
     saved = os.dup(2)
-    with open(os.devnull, "w") as nothing, contextlib.ExitStack() as stack:
+    with open(os.devnull, "w") as nothing, interrupts_later(), contextlib.ExitStack() as stack:
         stack.callback(os.close, saved)
         stack.callback(os.dup2, saved, 2)
         os.dup2(nothing.fileno(), 2)

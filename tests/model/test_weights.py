@@ -1,9 +1,12 @@
 """Tests of the origins of weights: files, ImageNet, chance."""
 
+import json
 import logging
 import math
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -181,6 +184,65 @@ def test_keras_file_of_another_model_is_an_error(tmp_path: Path):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "x.keras")
     with pytest.raises(UserError, match=r"x\.keras holds a Sequential, not an SSH network"):
         load_network(tmp_path / "x.keras")
+
+
+def rewritten(saved: Path, target: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """Another description than that of a `.keras` file, and nothing else of it."""
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(target, "w") as new:
+        new.writestr("config.json", json.dumps(change(json.loads(old.read("config.json")))))
+    return target
+
+
+def with_value(*keys: Any, value: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def change(config: dict[str, Any]) -> dict[str, Any]:
+        inner = config
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = value
+        return config
+
+    return change
+
+
+MODULE = {"class_name": "TorchModuleWrapper", "config": {"module": {}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (with_value("config", "config", "modules", 0, "channels", value=10**6), "equal to 1024"),
+        (with_value("config", "config", "fuse_channels", value=10**6), "equal to 1024"),
+        (with_value("config", "config", "layers", value=3), "unknown key"),
+        (with_value("config", "config", value=MODULE), "unknown key"),
+        (with_value("config", "means", value=[1, 2, math.nan]), "three finite pixel means"),
+        (with_value("config", "means", value=[1, 2]), "three finite pixel means"),
+        (with_value("config", "means", value="abc"), "is not a .keras file"),
+        (with_value("config", value=[]), "is not a .keras file"),
+        (lambda config: MODULE, "holds a TorchModuleWrapper, not an SSH network"),
+        (lambda config: [config], "is not a .keras file"),
+        (lambda config: "x" * 1_000_001, "its config.json is too large"),
+    ],
+)
+def test_a_keras_file_with_a_hostile_description_is_refused_before_its_weights_are_read(
+    saved: Path, tmp_path: Path, change: Callable[[dict[str, Any]], Any], says: str
+):
+    file = rewritten(saved, tmp_path / "x.keras", change)
+    with pytest.raises(UserError, match=r"x\.keras") as error:
+        load_network(file)
+    file.unlink()
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, suffix: str):
+    config = ModelConfig(backbone="mobilenet", fuse_channels=8, modules=(M2,))
+    broken = SSH(config)
+    kernel = broken.get_layer("m2_cls").kernel
+    kernel.assign(np.full(kernel.shape, np.nan, np.float32))
+    save_network(broken, tmp_path / f"x{suffix}")
+    with pytest.raises(UserError, match=r"weight .*m2_cls/kernel is not finite"):
+        load_network(tmp_path / f"x{suffix}")
 
 
 def test_keras_file_with_other_modules_is_an_error(saved: Path):

@@ -74,6 +74,10 @@ def test_two_workers_agree_with_one_on_the_joined_batch(tmp_path: Path):
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}',
         '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"master": ["a:1"]}, "task": {"type": "master", "index": 0}}',
+        '{"cluster": {"ps": ["a:1"], "worker": ["a:2"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": [], "task": {"type": "worker", "index": 0}}',
+        "[]",
     ],
 )
 def test_a_tf_config_without_its_task_is_refused(monkeypatch: pytest.MonkeyPatch, text: str):
