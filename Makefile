@@ -4,20 +4,33 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: setup demo test lint type arch check check-cpp format clean
+.PHONY: setup demo test test-fast lint type arch check check-cpp format clean
+
+PACKAGE = $(VENV)/.package
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 setup: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml setup.py constraints.txt
+# What a user needs.
+$(PACKAGE): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(INSTALL) -e .
 	@touch $@
 
-demo: setup
+# And a developer.
+$(INSTALLED): $(PACKAGE)
+	$(INSTALL) -e ".[dev]"
+	@touch $@
+
+demo: $(PACKAGE)
 	$(BIN)/ssh-tf demo --config configs/demo.yaml --out demo
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Without the tests marked as slow: under 90 s on 2 cores.
+test-fast: setup
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ from ssh_tf.data.annotations import AnnotatedImage
 from ssh_tf.data.builder import build_records
 from ssh_tf.data.readers.wider import find_split, read_annotations, split_layout, write_annotations
 from ssh_tf.data.sources import open_wider
-from ssh_tf.evaluation.run import evaluate_wider
+from ssh_tf.evaluation.run import evaluate_wider, open_annotated
 from ssh_tf.inference.detector import Detector
 from ssh_tf.training.table import Logs
 from ssh_tf.training.trainer import train
@@ -106,7 +106,9 @@ def main() -> None:
     train(config, run, on_step=on_step)
     seconds = time.monotonic() - started
     curves = evaluate_wider(
-        Detector.load(run), arguments.out / "wider", arguments.split, arguments.out / "evaluation"
+        Detector.load(run),
+        open_annotated(arguments.out / "wider", arguments.split),
+        arguments.out / "evaluation",
     )
     result = {
         "images": len(images),

@@ -95,7 +95,7 @@ def haar() -> Detect:
     def detect(image: np.ndarray) -> Found:
         gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         rows, _, weights = cascade.detectMultiScale3(
-            gray, scaleFactor=1.05, minNeighbors=3, minSize=(12, 12), outputRejectLevels=True
+            gray, scaleFactor=1.1, minNeighbors=3, outputRejectLevels=True
         )
         table = np.asarray(rows, np.float64).reshape(-1, 4)  # x, y, w, h
         corners = np.column_stack([table[:, :2], table[:, :2] + table[:, 2:]])

@@ -483,9 +483,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
-            raise UserError(
-                f"Override {override!r}: `{parent}` is a value, not a group of settings."
-            )
+            raise UserError(f"Override {override!r}: `{parent}` is a value and no group.")
     try:
         data[leaf] = _parse(text)
     except ValueError as error:

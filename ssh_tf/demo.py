@@ -18,9 +18,9 @@ from ssh_tf.data.builder import build_records
 from ssh_tf.data.readers.wider import find_split, read_annotations, split_layout
 from ssh_tf.data.sources import open_wider
 from ssh_tf.data.synthetic import generate
-from ssh_tf.evaluation.run import evaluate_wider
+from ssh_tf.evaluation.run import evaluate_wider, open_annotated
 from ssh_tf.export.savedmodel import export_savedmodel
-from ssh_tf.files import output_folder, write_text
+from ssh_tf.files import folder_lock, output_folder, write_text
 from ssh_tf.geometry.boxes import pairwise_iou
 from ssh_tf.imaging.draw import draw_boxes, save_picture
 from ssh_tf.imaging.files import read_image
@@ -34,8 +34,8 @@ from ssh_tf.training.trainer import train
 TRAIN_IMAGES, VAL_IMAGES = 1500, 60
 IMAGE_SIZE, SMALLEST_FACE_PX = (128, 160), 32
 PICTURES = 8
-# A face counts as found from this score on.
-SURE = 0.5
+# A face counts as found by a box of this score and overlap.
+SURE, FOUND_IOU = 0.5, 0.5
 # Rows of the exported model's outputs; generated images have at most 60 faces.
 SERVED_DETECTIONS = 200
 # Keys of report.json.
@@ -50,8 +50,8 @@ class DemoResult:
         ap: Average precision on the held-out images, all faces, IoU 0.5.
         faces: Annotated faces of the held-out images.
         found: How many of them a box with a score of at least 0.5 finds.
-        stages: Stage to seconds.
-        pictures: Pictures with boxes: detections in colour, annotations in white.
+        stages: Stage to seconds, over all calls on this folder.
+        pictures: Pictures with boxes: detections in color, annotations in white.
         saved_model: The exported version.
         example: One held-out image, that with most faces.
         detected: Its faces by the Python detector.
@@ -86,52 +86,90 @@ def run_demo(
 
     Returns:
         The result; it is also written to `out/report.json`.
+
+    Raises:
+        UserError: If another process works in `out`, and as its stages.
     """
     folder = output_folder(out)
-    records = folder / "records"
-    config = config.model_copy(
-        update={"data": config.data.model_copy(update={"records": {str(records): 1.0}})}
-    )
-    stages: dict[str, float] = {}
-    wider = folder / "wider"
-    with _timed(stages, "draw"):
+    with folder_lock(folder, "demo"):
+        stages = _Stages(folder / "stages.json")
+        detector = _train(config, folder, stages, progress, on_step)
+        result = _evaluate(detector, folder, stages, progress)
+        report = {key: getattr(result, key) for key in REPORTED}
+        write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
+    return result
+
+
+def _train(
+    config: Config,
+    folder: Path,
+    stages: "_Stages",
+    progress: Progress,
+    on_step: Callable[[int, Logs], None],
+) -> Detector:
+    """Makes pictures, records and a detector, as far as they are not there."""
+    wider, records = folder / "wider", folder / "records"
+    with stages.timed("draw"):
         _draw(wider, progress)
-    with _timed(stages, "records"):
+    with stages.timed("records"):
         if not (records / signature.MANIFEST).exists():
             build_records(open_wider(wider, "train"), records, shards=4, progress=progress)
-    with _timed(stages, "train"):
-        train(config, folder / "run", on_step=on_step)
-    detector = Detector(load_run(folder / "run"), config.detect)
-    with _timed(stages, "evaluate"):
-        curves = evaluate_wider(detector, wider, "val", folder / "evaluation", progress=progress)
-    with _timed(stages, "pictures"):
-        images = read_annotations(find_split(wider, "val").annotations)
+    data = config.data.model_copy(update={"records": {str(records): 1.0}})
+    with stages.timed("train"):
+        train(config.model_copy(update={"data": data}), folder / "run", on_step=on_step)
+    return Detector(load_run(folder / "run"), config.detect)
+
+
+def _evaluate(
+    detector: Detector, folder: Path, stages: "_Stages", progress: Progress
+) -> DemoResult:
+    """Scores the detector, draws what it finds, exports it and compares the two."""
+    wider = folder / "wider"
+    with stages.timed("evaluate"):
+        data = open_annotated(wider, "val")
+        curves = evaluate_wider(detector, data, folder / "evaluation", progress=progress)
+    images = read_annotations(find_split(wider, "val").annotations)
+    with stages.timed("pictures"):
         pictures, faces, found = _pictures(detector, wider, images, folder / "pictures")
-    with _timed(stages, "export"):
+    with stages.timed("export"):
         settings = detector.config.model_copy(update={"max_detections": SERVED_DETECTIONS})
         version = export_savedmodel(detector.network, settings, folder / "export" / "ssh")
     example = wider / "WIDER_val" / "images" / max(images, key=lambda image: len(image.boxes)).name
-    result = DemoResult(
+    return DemoResult(
         ap=curves["all"].ap,
         faces=faces,
         found=found,
-        stages=stages,
+        stages=stages.seconds,
         pictures=[str(path) for path in pictures],
         saved_model=str(version),
         example=example,
         detected=detector.detect(read_image(example)),
         served=_served(version, example),
     )
-    report = {key: getattr(result, key) for key in REPORTED}
-    write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
-    return result
 
 
-@contextlib.contextmanager
-def _timed(stages: dict[str, float], name: str) -> Iterator[None]:
-    started = time.monotonic()
-    yield
-    stages[name] = round(time.monotonic() - started, 1)
+class _Stages:
+    """Seconds of each stage, over all calls: a stage that is done adds nothing to them.
+
+    Args:
+        path: A JSON file, written after each stage.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.seconds: dict[str, float] = {}
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+            self.seconds = {str(name): float(value) for name, value in dict(earlier).items()}
+
+    @contextlib.contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Adds the time that the block takes."""
+        started = time.monotonic()
+        yield
+        passed = time.monotonic() - started
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + passed, 1)
+        write_text(self._path, json.dumps(self.seconds) + "\n")
 
 
 def _draw(wider: Path, progress: Progress) -> None:
@@ -155,14 +193,13 @@ def _pictures(
     """Draws the first pictures; counts annotated faces and those found, over all images."""
     paths, faces, hits = [], 0, 0
     for i, image in enumerate(images):
-        pixels = read_image(wider / "WIDER_val" / "images" / image.name)
+        pixels = read_image(wider / "WIDER_val" / "images" / image.name)  # [H, W, 3]
         found = detector.detect(pixels)
         sure = found.scores >= SURE
-        truth = np.concatenate(
-            [image.boxes[:, :2], image.boxes[:, :2] + image.boxes[:, 2:]], axis=1
-        )
+        left_top, size = image.boxes[:, :2], image.boxes[:, 2:]
+        truth = np.concatenate([left_top, left_top + size], axis=1)  # [F, 4]
         overlap = ops.convert_to_numpy(pairwise_iou(truth, found.boxes[sure]))  # [F, D]
-        faces, hits = faces + len(truth), hits + int((overlap >= 0.5).any(axis=1).sum())
+        faces, hits = faces + len(truth), hits + int((overlap >= FOUND_IOU).any(axis=1).sum())
         if i < PICTURES:
             paths.append(out / f"{Path(image.name).stem}.png")
             picture = draw_boxes(pixels, found.boxes[sure], found.scores[sure], truth=truth)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import lock_descriptor
+from platformdirs import user_cache_dir
 
 from ssh_tf.errors import UserError, explain
 
@@ -186,11 +187,9 @@ def output_file(path: Path) -> Path:
 def cache_folder() -> Path:
     """Returns the folder for what can be made or fetched again; nobody needs to keep it.
 
-    `SSH_TF_CACHE` names it, else it is `ssh_tf` in the user's cache folder.
+    `SSH_TF_HOME` names it, else it is where the system keeps such things.
     """
-    if named := os.environ.get("SSH_TF_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssh_tf"
+    return Path(os.environ.get("SSH_TF_HOME") or user_cache_dir("ssh_tf", appauthor=False))
 
 
 def existing_folder(path: str | Path, what: str) -> Path:

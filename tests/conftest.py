@@ -1,6 +1,7 @@
 """Fixtures and process-wide test settings."""
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -21,6 +22,17 @@ def pytest_configure(config: pytest.Config) -> None:
         (cpu,) = tf.config.list_physical_devices("CPU")
         halves = [tf.config.LogicalDeviceConfiguration()] * 2
         tf.config.set_logical_device_configuration(cpu, halves)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Makes what a test logged sendable: file names that are no UTF-8 stop pytest-xdist."""
+    report = yield
+    report.sections = [
+        (title, text.encode("utf-8", "backslashreplace").decode())
+        for title, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +56,7 @@ def rng() -> np.random.Generator:
 def small_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with version 1 of an export of the small network, for all that only read it."""
     from ssh_tf.export.savedmodel import export_savedmodel
-    from tests.small import small_config, small_network
+    from tests.support.small import small_config, small_network
 
     folder = tmp_path_factory.mktemp("ssh")
     export_savedmodel(small_network(), small_config().detect, folder)

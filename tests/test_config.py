@@ -219,7 +219,7 @@ def test_the_last_of_two_overrides_wins(tmp_path: Path):
         ("=3", "Override '=3' must have the form a.b=c, like train.steps=100."),
         (
             "train.steps.x=3",
-            "Override 'train.steps.x=3': `steps` is a value, not a group of settings",
+            "Override 'train.steps.x=3': `steps` is a value and no group",
         ),
         ("train.steps=[1", "Override 'train.steps=[1': '[1' is not a YAML value."),
         ("train.steps=ten", "FILE: `train.steps`: Input should be a valid integer"),

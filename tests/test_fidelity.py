@@ -1,6 +1,7 @@
-"""Keeps docs/fidelity.md honest: what it names exists."""
+"""Keeps docs/fidelity.md and the decisions honest: what they name exists."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -55,3 +56,43 @@ def test_rule_has_a_source_a_place_and_a_test_that_exist(row: list[str]):
         assert len(named) == cell.count("`") // 2 > 0
         for path, name in named:
             assert name in definitions(path), f"{path} has no {name}"
+
+
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+ROOMS = "|".join(path.name for path in (ROOT / "ssh_tf").iterdir() if path.is_dir())
+PLACE = re.compile(rf"`((?:tests|ssh_tf|benchmarks|{ROOMS})/[\w/]+\.\w+)(?:::(\w+))?")
+MEMBER = re.compile(rf"`(\w+)` in `((?:{ROOMS})/[\w/]+\.py)`")
+NAMED_TEST = re.compile(r"`(?:\S+::)?(test_\w+)(\.py)?`")
+
+
+def place(name: str) -> Path:
+    """A path as documents write it: from the top, or from `ssh_tf/`."""
+    return ROOT / name if (ROOT / name).exists() else ROOT / "ssh_tf" / name
+
+
+@functools.cache
+def named_in_tests() -> set[str]:
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    names = {name for path in files for name in definitions(str(path.relative_to(ROOT)))}
+    return names | {path.name for path in files}
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
+def test_a_decision_names_places_and_tests_that_exist(path: Path):
+    text = path.read_text(encoding="utf-8")
+    for name, member in PLACE.findall(text):
+        assert place(name).exists(), f"{name} is not there"
+        assert not member or member in definitions(name), f"{name} has no {member}"
+    for member, name in MEMBER.findall(text):
+        assert member in definitions(f"ssh_tf/{name}"), f"{name} has no {member}"
+    for name, suffix in NAMED_TEST.findall(text):
+        assert name + suffix in named_in_tests(), f"{name}{suffix} is not there"
+
+
+def test_every_link_of_the_documents_leads_somewhere():
+    folders = ("", "docs", "docs/decisions", "export", "tfrecords")
+    for path in (path for folder in folders for path in (ROOT / folder).glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.M | re.S)
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            assert (path.parent / link).exists(), f"{path.relative_to(ROOT)}: {link}"

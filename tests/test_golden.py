@@ -27,7 +27,7 @@ from ssh_tf.model.caffe.convert import to_keras
 from ssh_tf.model.losses import box_loss, class_loss
 from ssh_tf.model.ohem import assign
 from ssh_tf.model.ssh import SSH
-from tests.golden import (
+from tests.support.golden import (
     MODULES,
     Array,
     Golden,

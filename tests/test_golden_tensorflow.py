@@ -18,8 +18,8 @@ from ssh_tf.inference.graph import ScoredBoxes, joint_nms, levels
 from ssh_tf.model.caffe.convert import CAFFE_MEANS
 from ssh_tf.model.layers import Preprocess
 from ssh_tf.model.weights import load_network
-from tests.caffe_writer import write_caffemodel
-from tests.golden import (
+from tests.support.caffe_writer import write_caffemodel
+from tests.support.golden import (
     Golden,
     cells,
     network_input,

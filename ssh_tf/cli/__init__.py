@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 from absl import app
 
-from ssh_tf.cli import benchmark, data, demo, detect, evaluate, export, serve, train
+from ssh_tf.cli import benchmark, data, demo, detect, evaluate, export, models, serve, train
 from ssh_tf.cli.flags import Flags, Parser, Run, parse
 from ssh_tf.cli.terminal import close_bars, complain, start_output
 from ssh_tf.environment import pin_program
 from ssh_tf.errors import InterruptedRunError, UserError, error_code, explain
 from ssh_tf.version import __version__
 
-_MODULES = (demo, data, train, evaluate, detect, export, serve, benchmark)
+_MODULES = (demo, data, train, evaluate, detect, models, export, serve, benchmark)
 # What `--help` shows of each command; every one of them parses.
 _EXAMPLES = {
     "demo": "--out demo",
@@ -28,7 +28,8 @@ _EXAMPLES = {
     "plot": "runs/first",
     "evaluate": "--model runs/first --data_root WIDER --ground_truth MATS --out runs/first/val",
     "score": "--detections runs/first/val/detections --ground_truth MATS --out rescored",
-    "detect": "--model runs/first photos --out pictures --json boxes.json",
+    "detect": "photos --out pictures --json boxes.json",
+    "models": "",
     "convert": "--caffemodel SSH.caffemodel --out ssh.keras",
     "export": "--model runs/first --out export/models/ssh",
     "serve": "--model_dir export/models/ssh",
@@ -98,7 +99,7 @@ def parser() -> Parser:
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Run, text: str) -> Flags:
-        example = f"example:\n  ssh-tf {name} {_EXAMPLES[name]}"
+        example = f"example:\n  ssh-tf {name} {_EXAMPLES[name]}".rstrip()
         sub = commands.add_parser(name, help=text, description=text, epilog=example)
         sub.set_defaults(run=run, parser=sub)
         return Flags(sub)

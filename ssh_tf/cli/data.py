@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssh_tf.cli.flags import Command
+from ssh_tf.cli.flags import Command, from_zero, positive
 from ssh_tf.cli.terminal import import_tensorflow, next_command, progress, say
 from ssh_tf.errors import UserError
 from ssh_tf.signature import MANIFEST
@@ -21,33 +21,44 @@ def add_commands(command: Command) -> None:
     """Declares the commands of this file."""
     add = command("synth", _synth, "draw a small data set in WIDER's own layout")
     add("--out", required=True, help="root folder of the data set")
-    add("--images", type=int, required=True)
-    add("--seed", type=int, default=0)
-    add("--split", default="train")
-    add("--width", type=int, default=640, help="mean width, px (default: %(default)s)")
-    add("--height", type=int, default=480, help="mean height, px (default: %(default)s)")
-    add("--smallest_px", type=int, default=12, help="lowest face, px (default: %(default)s)")
+    add("--images", type=positive, required=True, help="number of pictures")
+    add("--seed", type=from_zero, default=0, help="of everything drawn (default: %(default)s)")
+    add("--split", default="train", help="name of the split (default: %(default)s)")
+    add("--width", type=positive, default=640, help="mean width, px (default: %(default)s)")
+    add("--height", type=positive, default=480, help="mean height, px (default: %(default)s)")
+    add(
+        "--smallest_px",
+        type=positive,
+        default=12,
+        help="minimum face height, px (default: %(default)s)",
+    )
 
     add = command("records", _records, "build TFRecords; the same command finishes a stopped build")
-    add("--wider_root", type=Path, help="folder in WIDER's layout, or with its zip archives")
-    add("--csv", type=Path, help="file whose first line is image,x,y,w,h or image,x1,y1,x2,y2")
-    add("--coco", type=Path, help="file in COCO's format")
-    add("--voc", type=Path, help="folder of Pascal VOC's XML files")
-    add("--yolo", type=Path, help="folder of YOLO's label files")
-    add("--images", type=Path, help="folder of the images, for all but --wider_root")
-    add("--class", dest="label", metavar="NAME", help="class that is the face (default: face)")
+    folder = {"type": Path, "metavar": "DIR"}
+    file = {"type": Path, "metavar": "FILE"}
+    add("--wider_root", **folder, help="folder in WIDER's layout, or with its zip archives")
+    add("--csv", **file, help="file whose first line is image,x,y,w,h or image,x1,y1,x2,y2")
+    add("--coco", **file, help="file in COCO's format")
+    add("--voc", **folder, help="folder of Pascal VOC's XML files")
+    add("--yolo", **folder, help="folder of YOLO's label files")
+    add("--images", **folder, help="folder of the images, for all but --wider_root")
+    add(
+        "--class",
+        dest="label",
+        metavar="NAME",
+        help="class that is the face, of --coco, --voc and --yolo (default: face)",
+    )
     add(
         "--boxes_on",
         choices=("upright", "stored"),
-        default="upright",
         help="what the boxes are drawn on where EXIF turns an image: what viewers show (default), "
-        "or the stored pixels",
+        "or the stored pixels; for all but --wider_root",
     )
     add("--split", default="train", help="name of the split (default: %(default)s)")
     add("--out", required=True, help="folder of the shards, such as tfrecords/wider_train")
-    add("--shards", type=int, default=32)
-    add("--workers", type=int, default=os.cpu_count() or 1, help="threads (default: all cores)")
-    add("--seed", type=int, default=0, help="of the order (default: %(default)s)")
+    add("--shards", type=positive, default=32, help="files to write (default: %(default)s)")
+    add("--workers", type=positive, default=os.cpu_count() or 1, help="threads (default: cores)")
+    add("--seed", type=from_zero, default=0, help="of the order (default: %(default)s)")
     add(
         "--verify",
         choices=("none", "header", "full"),
@@ -139,6 +150,7 @@ def _source(arguments: argparse.Namespace) -> "Source":
     named = [kind for kind in formats if getattr(arguments, kind) is not None]
     if len(named) + (arguments.wider_root is not None) != 1:
         raise UserError("Name --wider_root, or else --csv, --coco, --voc or --yolo with --images.")
+    _refuse_unused(arguments, named)
     if not named:
         return open_wider(arguments.wider_root, arguments.split)
     (kind,) = named
@@ -150,8 +162,18 @@ def _source(arguments: argparse.Namespace) -> "Source":
         kind=kind,
         split=arguments.split,
         label=arguments.label,
-        boxes_on=arguments.boxes_on,
+        boxes_on=arguments.boxes_on or "upright",
     )
+
+
+def _refuse_unused(arguments: argparse.Namespace, named: "list[Kind]") -> None:
+    """Refuses flags that have no meaning for the format of the annotations."""
+    unused = {"--class": arguments.label} if named in ([], ["csv"]) else {}
+    if not named:
+        unused |= {"--images": arguments.images, "--boxes_on": arguments.boxes_on}
+    if given := [flag for flag, value in unused.items() if value is not None]:
+        source = "--csv" if named else "--wider_root"
+        raise UserError(f"{' and '.join(given)} can't be used with {source}. Remove it.")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

@@ -76,8 +76,6 @@ def _check_flags(arguments: argparse.Namespace) -> None:
         raise UserError("Name images, folders or videos, or else --camera with its number.")
     if arguments.model and arguments.server:
         raise UserError("--model and --server exclude each other. Remove one of them.")
-    if not arguments.model and not arguments.server:
-        raise UserError("Name a model with --model, or a server with --server.")
     if arguments.server and (given := given_settings(arguments)):
         raise UserError(f"--server has its own settings. Remove --{' and --'.join(given)}.")
 
@@ -90,15 +88,30 @@ def _inputs(arguments: argparse.Namespace) -> Inputs:
     if arguments.camera is not None:
         return Inputs([], [arguments.camera])
     urls = [text for text in arguments.paths if is_url(text)]
-    paths = [Path(text) for text in arguments.paths if not is_url(text)]
+    paths = [Path(text) for text in dict.fromkeys(arguments.paths) if not is_url(text)]
     videos = [path for path in paths if is_video(path)]
     if arguments.frames is not None and not videos:
         raise UserError("--frames is for videos. Remove it.")
     found = find_images([path for path in paths if path not in videos])
     if found.skipped:
         _LOG.info("Skipped %d that are no images: %s", len(found.skipped), _listed(found.skipped))
+    images = _without_results(dict.fromkeys(found.images), paths, arguments)
     named = [(url, Path(PurePosixPath(urlsplit(url).path).name or "image")) for url in urls]
-    return Inputs([*found.images, *named], videos)
+    return Inputs([*images, *named], videos)
+
+
+def _without_results(
+    images: Iterable[tuple[Path, Path]], paths: Sequence[Path], arguments: argparse.Namespace
+) -> list[tuple[Path, Path]]:
+    """Leaves out what an earlier call wrote to a folder inside of those it looks through."""
+    folders = [path.resolve() for path in paths if path.is_dir()]
+    results = [path.resolve() for path in (arguments.out, arguments.crops) if path is not None]
+    inner = [path for path in results if any(folder in path.parents for folder in folders)]
+    return [
+        (path, name)
+        for path, name in images
+        if path in paths or not any(folder in path.resolve().parents for folder in inner)
+    ]
 
 
 def _listed(paths: Sequence[Path]) -> str:

@@ -1,16 +1,16 @@
 """What `ssh-tf detect` makes of its faces: pictures, crops, files of boxes, a table."""
 
 import argparse
+import collections
 import contextlib
 import dataclasses
 import functools
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ssh_tf.cli.flags import Flags, from_zero
+from ssh_tf.cli.flags import Flags, from_zero, number
 from ssh_tf.cli.terminal import complain, say
 from ssh_tf.config import REDACTIONS
 from ssh_tf.errors import UserError
@@ -51,27 +51,19 @@ class Inputs:
 
 def add_flags(add: Flags) -> None:
     """Declares the flags of outputs."""
+    add.group("pictures")
     add("--out", type=Path, help="folder of the pictures and videos; a second call continues")
     add("--redact", choices=REDACTIONS, help="hide the faces in them instead of marking them")
     add("--hold", type=from_zero, help="frames of a video that a lost face stays hidden (5)")
     add("--crops", type=Path, help="folder of the faces, each a picture of its own")
-    add("--margin", type=_factor, help="what a crop adds to each side of its box (0.2)")
+    add("--margin", type=number(0, 10), help="what a crop adds to each side of its box (0.2)")
     add("--show", action="store_true", help="open the pictures on the desktop")
+    add.group("boxes")
     add("--json", type=Path, help="file of all boxes, whatever their score; - is the terminal")
     add("--jsonl", type=Path, help="the same, one line per image or frame, written as it goes")
     add("--csv", type=Path, help="the same, one row per face")
     add("--coco", type=Path, help="the same as a COCO data set with scores")
     add("--wider", type=Path, help="folder of the images' boxes as WIDER's text")
-
-
-def _factor(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 10:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 10, received {text!r}")
-    return value
 
 
 def check_flags(arguments: argparse.Namespace) -> None:
@@ -142,7 +134,12 @@ def check_files(arguments: argparse.Namespace, inputs: Inputs) -> None:
         if not inputs.images:
             raise UserError("--wider is for images. Remove it.")
         output_folder(arguments.wider)
-        refuse_equal_keys(name.as_posix() for _, name in inputs.images)
+        names = [name.as_posix() for _, name in inputs.images]
+        refuse_equal_keys(names)
+        if twice := [name for name, count in collections.Counter(names).items() if count > 1]:
+            raise UserError(
+                f"Several images are called {twice[0]}. Name folders to tell them apart."
+            )
 
 
 def sinks(
@@ -218,7 +215,7 @@ def _print_table(entry: "Entry") -> None:
     if "error" in entry:
         return
     faces = entry["faces"]
-    say(f"{name}: {entry['width']} x {entry['height']} px, {len(faces)} faces")
+    say(f"{name}: {entry['width']} x {entry['height']} px, {_counted(len(faces), 'face')}")
     for face in faces:
         x1, y1, x2, y2 = face["box"]
         say(f"  {face['score']:.3f}  {x1:8.1f} {y1:8.1f} {x2:8.1f} {y2:8.1f}")
@@ -258,12 +255,16 @@ def summarize(arguments: argparse.Namespace, counts: Counts) -> None:
     Raises:
         UserError: If something failed: the exit code is to say so.
     """
-    parts = [f"{counts.images} images"] if counts.images or not counts.frames else []
-    parts += [f"{counts.frames} frames"] if counts.frames else []
+    parts = [_counted(counts.images, "image")] if counts.images or not counts.frames else []
+    parts += [_counted(counts.frames, "frame")] if counts.frames else []
     places = {"pictures": arguments.out, "crops": arguments.crops}
     where = "".join(f", {name} in {path}" for name, path in places.items() if path is not None)
     to_stdout = any(getattr(arguments, flag) == STDOUT for flag in _SUFFIXES)
-    line = f"{counts.faces} faces in {' and '.join(parts)}{where}"
+    line = f"{_counted(counts.faces, 'face')} in {' and '.join(parts)}{where}"
     (complain if to_stdout else say)(line)
     if counts.failed:
         raise UserError(f"{counts.failed} of {counts.items} images and videos failed, see above.")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

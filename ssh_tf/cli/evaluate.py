@@ -10,6 +10,7 @@ from ssh_tf.cli.terminal import import_tensorflow, progress, say
 from ssh_tf.errors import UserError
 
 if TYPE_CHECKING:
+    from ssh_tf.data.sources import BoxesOn
     from ssh_tf.evaluation.curves import Curve, RocCurve
     from ssh_tf.evaluation.score import Options
 
@@ -25,9 +26,10 @@ def add_commands(command: Command) -> None:
     add(
         "--data_root",
         required=True,
-        help="WIDER: folder in its layout; FDDB: originalPics; Pascal Faces, AFW: the images",
+        help="WIDER: folder in its layout, or of the images of your own annotations; FDDB: "
+        "originalPics; Pascal Faces, AFW: the images",
     )
-    add("--split", default="val", help="of WIDER (default: %(default)s)")
+    add("--split", help="of WIDER's layout (default: val)")
     _add_ground_truth(add, required=False)
     add("--out", required=True)
 
@@ -38,7 +40,7 @@ def add_commands(command: Command) -> None:
     add(
         "--images",
         help="FDDB: folder of the images, or a text file of their sizes; WIDER: folder of the "
-        "images, for a sheet of the worst ones",
+        "images, for a sheet of the worst ones and for YOLO's boxes",
     )
     add("--out", required=True)
 
@@ -48,8 +50,15 @@ def _add_ground_truth(add: Flags, *, required: bool) -> None:
         "--ground_truth",
         type=Path,
         required=required,
-        help="WIDER: folder of .mat files, or a bbx_gt.txt (evaluate: by default all annotated "
-        "faces); FDDB: folder of the fold lists; Pascal Faces and AFW: face-eval's .mat",
+        help="WIDER: folder of .mat files, or annotations as bbx_gt.txt, CSV, COCO (.json), Pascal "
+        "VOC or YOLO (evaluate: by default those of WIDER's layout); FDDB: folder of the fold "
+        "lists; Pascal Faces and AFW: face-eval's .mat",
+    )
+    add(
+        "--boxes_on",
+        choices=["upright", "stored"],
+        help="which way CSV, COCO, VOC and YOLO boxes were drawn, where an image has an EXIF "
+        "orientation (default: upright)",
     )
     add(
         "--published",
@@ -61,9 +70,8 @@ def _add_ground_truth(add: Flags, *, required: bool) -> None:
     add(
         "--operating_score",
         type=fraction,
-        default=0.5,
-        help="score from which a detection is taken for a face, for the report's precision, recall "
-        "and worst images (default: %(default)s)",
+        help="WIDER: score from which a detection is taken for a face, for the report's precision, "
+        "recall and worst images (default: 0.5)",
     )
 
 
@@ -71,6 +79,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     dataset, truth, out = arguments.dataset, arguments.ground_truth, arguments.out
     if dataset != "wider" and truth is None:
         raise UserError(f"--dataset {dataset} needs --ground_truth; see `ssh-tf evaluate --help`.")
+    _refuse_unused(arguments)
     import_tensorflow()
     from ssh_tf.evaluation import run
 
@@ -78,15 +87,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     detector = load_detector(arguments, preset=None if dataset == "wider" else dataset)
     root, options = arguments.data_root, _options(arguments)
     if dataset == "wider":
-        found = run.evaluate_wider(
-            detector,
-            root,
-            arguments.split,
-            out,
-            ground_truth=truth,
-            options=options,
-            progress=progress,
+        data = run.open_annotated(
+            root, arguments.split or "val", truth, boxes_on=_boxes_on(arguments)
         )
+        found = run.evaluate_wider(detector, data, out, options=options, progress=progress)
         _print_ap(found, out)
     elif dataset == "fddb":
         rocs = run.evaluate_fddb(detector, root, truth, out, options=options, progress=progress)
@@ -104,28 +108,47 @@ def _score(arguments: argparse.Namespace) -> None:
 
     detections, truth, out = arguments.detections, arguments.ground_truth, arguments.out
     dataset, options = arguments.dataset, _options(arguments)
+    _refuse_unused(arguments)
     if dataset == "fddb":
         if arguments.images is None:
             raise UserError("--dataset fddb needs --images: the images' folder or a list of sizes.")
         _print_roc(score.score_fddb(detections, truth, arguments.images, out, options=options), out)
     elif dataset == "wider":
         images = _images(arguments.images)
-        found = score.score_wider(
-            detections, read_truth(truth), out, images=images, options=options
-        )
+        folder = None if arguments.images is None else Path(arguments.images)
+        faces = read_truth(truth, folder, boxes_on=_boxes_on(arguments))
+        found = score.score_wider(detections, faces, out, images=images, options=options)
         _print_ap(found, out)
     else:
         _print_ap(score.score_pascal(dataset, detections, truth, out, options=options), out)
 
 
 def _options(arguments: argparse.Namespace) -> "Options":
+    from ssh_tf.evaluation.breakdown import OPERATING_SCORE
     from ssh_tf.evaluation.score import Options
 
+    score = arguments.operating_score
     return Options(
         name=arguments.name,
         published=arguments.published,
-        operating_score=arguments.operating_score,
+        operating_score=OPERATING_SCORE if score is None else score,
     )
+
+
+def _boxes_on(arguments: argparse.Namespace) -> "BoxesOn":
+    chosen: BoxesOn = arguments.boxes_on or "upright"
+    return chosen
+
+
+def _refuse_unused(arguments: argparse.Namespace) -> None:
+    """Refuses flags that the data set has no use for, instead of ignoring them."""
+    if arguments.dataset == "wider":
+        return
+    unused = ["split", "boxes_on", "operating_score"]
+    unused += [] if arguments.dataset == "fddb" else ["images"]
+    for name in unused:
+        if getattr(arguments, name, None) is not None:
+            raise UserError(f"--{name} is of no use with --dataset {arguments.dataset}. Remove it.")
 
 
 def _images(folder: str | None) -> dict[str, Path] | None:

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import logging
 import math
 import re
 import sys
@@ -11,14 +12,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from absl import flags
 from absl.flags import argparse_flags
 
-from ssh_tf.cli.terminal import complain
+from ssh_tf.cli.terminal import complain, progress
 from ssh_tf.config import PRECISIONS, PRESETS
 from ssh_tf.errors import UserError
 from ssh_tf.inference.runtimes import RUNTIMES
+from ssh_tf.zoo.models import DEFAULT
 
 if TYPE_CHECKING:
     from ssh_tf.inference.detector import Detector
     from ssh_tf.inference.exported import ExportedDetector
+
+_LOG = logging.getLogger("ssh_tf")
 
 Run = Callable[[argparse.Namespace], None]
 
@@ -124,11 +128,12 @@ def add_model(add: Flags, *, required: bool = True, runtime: bool = True) -> Non
         required: Whether `--model` must be given.
         runtime: Whether the command runs the network, so that a program for it can be chosen.
     """
+    default = "" if required else f" (default: {DEFAULT.name})"
     add.group("model")
     add(
         "--model",
         required=required,
-        help="run folder, .keras, .weights.h5, .caffemodel or SavedModel",
+        help=f"name (ssh-tf models), run folder, weights file or SavedModel{default}",
     )
     add("--which", choices=("last", "best"), help="network of a run folder (default: last)")
     add("--preset", choices=list(PRESETS), help="scale of a data set's published results")
@@ -170,7 +175,16 @@ def load_detector(
     for option in ("which", "runtime"):
         if value := getattr(arguments, option, None):
             settings[option] = value
-    return Detector.load(arguments.model, **{**PRESETS.get(name or "", {}), **settings})
+    settings = {**PRESETS.get(name or "", {}), **settings}
+    return Detector.load(_model(arguments), progress=progress, **settings)
+
+
+def _model(arguments: argparse.Namespace) -> str:
+    """Returns the model that was named, or the default, and says so."""
+    if arguments.model is not None:
+        return str(arguments.model)
+    _LOG.info("No --model: %s is used (`ssh-tf models` lists others)", DEFAULT.name)
+    return DEFAULT.name
 
 
 def _preset(arguments: argparse.Namespace, settings: dict[str, Any]) -> str | None:

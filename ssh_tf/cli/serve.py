@@ -1,15 +1,20 @@
 """`ssh-tf serve`."""
 
 import argparse
+import hashlib
 import importlib.util
 import re
 import signal
 import threading
+from pathlib import Path
 
 from ssh_tf.cli.flags import Command, number, port, whole
-from ssh_tf.cli.terminal import import_tensorflow, say
+from ssh_tf.cli.terminal import import_tensorflow, progress, say
 from ssh_tf.errors import UserError
+from ssh_tf.files import cache_folder, output_folder
 from ssh_tf.server.limits import RANGES, Limits
+from ssh_tf.version import __version__
+from ssh_tf.zoo.models import DEFAULT
 
 # What the `serving` extra installs, by the names of the imports.
 _EXTRA = ("tensorflow_serving", "grpc", "orjson", "prometheus_client", "starlette", "uvicorn")
@@ -19,7 +24,8 @@ _MIB = 2**20
 def add_commands(command: Command) -> None:
     """Declares the commands of this file."""
     add = command("serve", _serve, "serve an export on this machine, for development and tests")
-    add("--model_dir", default="export/models/ssh", help="folder of versions")
+    add("--model_dir", help="an export: its folder of versions")
+    add("--model", help=f"what to export and serve instead (default: {DEFAULT.name})")
     add("--name", default="ssh", help="the model's name in requests (default: %(default)s)")
     add("--host", default="127.0.0.1", help="interface to listen on (default: %(default)s)")
     add("--rest_port", type=port, default=8501, help="0 takes a free one (default: %(default)s)")
@@ -42,11 +48,13 @@ def _serve(arguments: argparse.Namespace) -> None:
         raise UserError("--host must not be empty. Name an address, or 0.0.0.0 for all.")
     if missing := [name for name in _EXTRA if importlib.util.find_spec(name) is None]:
         raise UserError(f"Missing: {', '.join(missing)}. Install ssh-tf[serving].")
+    if arguments.model_dir and arguments.model:
+        raise UserError("--model_dir and --model exclude each other. Remove one of them.")
     import_tensorflow()
     from ssh_tf.server.app import LocalServer, address
 
     server = LocalServer(
-        arguments.model_dir,
+        arguments.model_dir or _exported(arguments.model),
         name=arguments.name,
         host=arguments.host,
         rest_port=arguments.rest_port,
@@ -68,6 +76,25 @@ def _serve(arguments: argparse.Namespace) -> None:
         say(f"gRPC {address(arguments.host, server.grpc_port)}")
         stop.wait()
         say("Stopping: what runs is finished first; once more stops at once")
+
+
+def _exported(model: str | None) -> Path:
+    """Returns a folder of versions with an export of a model, which is kept in the cache."""
+    from ssh_tf.export.savedmodel import export_savedmodel
+    from ssh_tf.inference.detector import Detector
+    from ssh_tf.inference.exported import ExportedDetector, find_saved_model
+
+    say(
+        f"Serving {model or DEFAULT.name}" + ("" if model else " (--model or --model_dir: another)")
+    )
+    detector = Detector.load(model or DEFAULT.name, progress=progress)
+    if isinstance(detector, ExportedDetector):
+        raise UserError(f"{model} is a SavedModel. Name its folder of versions as --model_dir.")
+    digest = hashlib.sha256(f"{__version__} {detector.fingerprint()}".encode()).hexdigest()
+    folder = output_folder(cache_folder() / "exports" / digest[:16])
+    if find_saved_model(folder) is None:
+        export_savedmodel(detector.network, detector.config, folder)
+    return folder
 
 
 def _limits(arguments: argparse.Namespace) -> Limits:

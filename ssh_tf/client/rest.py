@@ -112,7 +112,7 @@ class RestClient:
         try:
             return {int(v["version"]): v["state"] for v in answer["model_version_status"]}
         except (KeyError, TypeError, ValueError) as error:
-            raise ClientError(f"{self._url} gave no model status.") from error
+            raise ClientError(f"{self._url} gave no model status.", "200") from error
 
     def __repr__(self) -> str:
         return f"RestClient({self._url!r})"

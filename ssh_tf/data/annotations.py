@@ -163,11 +163,12 @@ def refuse_duplicates(images: Iterable[AnnotatedImage], source: object) -> None:
     Raises:
         UserError: Naming both.
     """
-    seen: dict[str, str] = {}
+    seen: dict[str, AnnotatedImage] = {}
     for image in images:
-        first = seen.setdefault(unicodedata.normalize("NFC", image.name), image.name)
-        if first is not image.name:
-            how = "twice" if first == image.name else f"beside {first!a}, which looks the same"
+        first = seen.setdefault(unicodedata.normalize("NFC", image.name), image)
+        if first is not image:
+            name = ascii(first.name)
+            how = "twice" if first.name == image.name else f"beside {name}, which looks the same"
             raise UserError(
                 f"{source}: the image {image.name!a} is there {how}. Expected each image once."
             )

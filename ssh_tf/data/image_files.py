@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ssh_tf.errors import UserError
+from ssh_tf.imaging.folders import find_images
 from ssh_tf.imaging.header import stored_size
 
 # Larger than any photo; what claims more is not unpacked.
@@ -111,6 +112,23 @@ def _similar(name: str, others: Iterable[str]) -> str | None:
         return unicodedata.normalize("NFC", text).casefold()
 
     return next((other for other in others if plain(other) == plain(name) and other != name), None)
+
+
+def images_by_stem(folder: Path) -> dict[str, str]:
+    """Returns path without suffix to path, of the images in a folder.
+
+    Raises:
+        UserError: If two of them differ in the suffix alone, or there is none.
+    """
+    found: dict[str, str] = {}
+    for _, path in find_images([folder]).images:
+        name, stem = path.as_posix(), path.with_suffix("").as_posix()
+        if found.setdefault(stem, name) != name:
+            raise UserError(
+                f"{folder} holds {found[stem]} and {name}: expected one image for each name, as "
+                "annotations belong to names without suffix. Rename one, with its annotations."
+            )
+    return found
 
 
 def read_file(path: Path, most: int) -> bytes:

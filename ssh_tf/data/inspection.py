@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import tensorflow as tf
 from matplotlib.axes import Axes
@@ -16,7 +15,8 @@ from ssh_tf.data.manifest import read_manifest
 from ssh_tf.data.records import decode_upright, parse_example
 from ssh_tf.data.statistics import Contents, best_anchor_iou, read_contents
 from ssh_tf.files import atomic_path, output_folder
-from ssh_tf.imaging.draw import draw_boxes, save_picture
+from ssh_tf.imaging.draw import save_picture
+from ssh_tf.imaging.sheet import contact_sheet, tile
 from ssh_tf.progress import Progress, silent
 
 _MODULES = (M1, M2, M3)
@@ -24,7 +24,7 @@ _SCALES = np.round(np.arange(0.25, 3.01, 0.05), 2)
 _SHOWN_SCALES = (0.5, 1.0, 1.5625, 2.0)
 _POSITIVE_IOU = 0.5
 
-_COLUMNS, _ROWS, _TILE = 4, 3, (300, 400)  # images of the contact sheet; height and width, px
+_SHOWN = 12  # images of the contact sheet
 _COLOUR = "#0072B2"
 
 
@@ -53,7 +53,7 @@ def inspect_records(folder: str | Path, out: Path, *, progress: Progress = silen
     }
     _save(out / "sizes.png", lambda axes: _draw_sizes(axes, contents))
     _save(out / "anchors.png", lambda axes: _draw_coverage(axes, coverage))
-    save_picture(out / "images.png", contact_sheet(folder))
+    save_picture(out / "images.png", _draw_images(folder))
     return _report(contents, coverage, read_manifest(folder))
 
 
@@ -133,27 +133,14 @@ def _draw_coverage(axes: Axes, coverage: dict[float, float]) -> None:
     axes.set_title(f"Faces that an anchor matches with IoU >= {_POSITIVE_IOU} (official anchors)")
 
 
-def contact_sheet(folder: str | Path) -> np.ndarray:
+def _draw_images(folder: str | Path) -> np.ndarray:
     """Draws the first images of a data set with their boxes: uint8 RGB."""
     shards = [str(Path(folder) / shard["name"]) for shard in read_manifest(folder)["shards"]]
-    dataset = tf.data.TFRecordDataset(shards).take(_COLUMNS * _ROWS)
-    tiles = [_tile(parse_example(record)) for record in dataset]
-    blank = np.full((*_TILE, 3), 255, np.uint8)
-    tiles += [blank] * (_COLUMNS * _ROWS - len(tiles))
-    rows = [np.concatenate(tiles[i : i + _COLUMNS], axis=1) for i in range(0, len(tiles), _COLUMNS)]
-    return np.concatenate(rows, axis=0)
-
-
-def _tile(sample: dict[str, tf.Tensor]) -> np.ndarray:
-    image, faces = decode_upright(sample).numpy(), sample["faces"].numpy()
-    height, width = _TILE[0] - 8, _TILE[1] - 8
-    scale = min(height / image.shape[0], width / image.shape[1])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    drawn = draw_boxes(small, faces * scale, np.ones(len(faces)), labels=False)
-    # `draw_boxes` enlarges small pictures for legibility; a tile has its own size.
-    drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
-    tile = np.full((*_TILE, 3), 255, np.uint8)
-    top, left = (_TILE[0] - size[1]) // 2, (_TILE[1] - size[0]) // 2
-    tile[top : top + size[1], left : left + size[0]] = drawn
-    return tile
+    samples = [parse_example(record) for record in tf.data.TFRecordDataset(shards).take(_SHOWN)]
+    tiles, captions = [], []
+    for sample in samples:
+        faces = sample["faces"].numpy()
+        tiles.append(tile(decode_upright(sample).numpy(), faces))
+        name = sample["name"].numpy().decode(errors="replace")
+        captions.append(f"{name}: {len(faces)} faces")
+    return contact_sheet(tiles, captions)

@@ -21,6 +21,7 @@ from ssh_tf.data.image_files import (
     FolderImages,
     Images,
     ZipImages,
+    images_by_stem,
     list_files,
     open_zip,
     read_file,
@@ -34,7 +35,6 @@ from ssh_tf.data.readers.wider_mat import read_mat_annotations
 from ssh_tf.data.readers.yolo import CLASSES, read_yolo
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file, existing_folder
-from ssh_tf.imaging.folders import find_images
 from ssh_tf.imaging.header import orientation, stored_size, turned_size
 
 BoxesOn = Literal["upright", "stored"]
@@ -104,9 +104,7 @@ def open_wider(root: Path, split: str) -> Source:
     """
     existing_folder(root, "WIDER FACE, or its archives")
     if not re.fullmatch(r"[\w.-]+", split):
-        raise UserError(
-            f"Expected letters, digits, `-`, `.` and `_` as a split, received {split!r}."
-        )
+        raise UserError(f"A split is named by letters, digits, `-`, `.`, `_`. Received: {split!r}.")
     layout, archive = split_layout(root, split), root / f"WIDER_{split}.zip"
     images: Images = FolderImages(layout.images_dir)
     if archive.is_file() and not layout.images_dir.is_dir():
@@ -160,7 +158,7 @@ def open_annotations(
         read = functools.partial(read_coco, label=label)
         return _open_file(path, read, folder, split, boxes_on)
     if kind == "voc":
-        names = None if images is None else _images_by_stem(images)
+        names = None if images is None else images_by_stem(images)
         return _open_folder(
             path,
             functools.partial(read_voc, images=names, label=label),
@@ -174,7 +172,7 @@ def open_annotations(
     size = functools.partial(annotated_size, FolderImages(images), boxes_on)
     return _open_folder(
         path,
-        functools.partial(read_yolo, images=_images_by_stem(images), size=size, label=label),
+        functools.partial(read_yolo, images=images_by_stem(images), size=size, label=label),
         ("labels", ".txt"),
         *(folder, split, boxes_on),
     )
@@ -260,6 +258,8 @@ def _set_name(path: Path) -> str:
 
 
 def _checked(entries: list[AnnotatedImage], path: Path) -> list[AnnotatedImage]:
+    if not entries:
+        raise UserError(f"{path} names no image. Expected annotated images.")
     refuse_duplicates(entries, path)
     refuse_fractions(entries, path)
     return entries
@@ -277,19 +277,6 @@ def _contents(
         content = read_file(folder / name, _MOST_LABEL_BYTES)
         digest.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape") + content)
         yield folder / name, content
-
-
-def _images_by_stem(folder: Path) -> dict[str, str]:
-    """Returns path without suffix to path, of the images in a folder."""
-    found: dict[str, str] = {}
-    for _, path in find_images([folder]).images:
-        name, stem = path.as_posix(), path.with_suffix("").as_posix()
-        if found.setdefault(stem, name) != name:
-            raise UserError(
-                f"{folder} holds {found[stem]} and {name}: expected one image for each name, as "
-                "annotations belong to names without suffix. Rename one, with its annotations."
-            )
-    return found
 
 
 def _annotation_files(root: Path, split: str) -> Iterator[tuple[Path, bytes]]:

@@ -119,6 +119,7 @@ class Breakdown:
         heights: From the lowest faces to the highest.
         reliability: From the lowest scores to the highest; empty if a score is outside `[0, 1]`.
         worst: Images with the most missed faces and false detections, the worst first.
+        upright: Whether their boxes are drawn on images turned as their EXIF orientation asks.
     """
 
     setting: str
@@ -127,6 +128,7 @@ class Breakdown:
     heights: list[HeightRange]
     reliability: list[ScoreRange]
     worst: list[ImageResult]
+    upright: bool = False
 
 
 def break_down(matches: Matches, truth: WiderGroundTruth, score: float) -> Breakdown:
@@ -153,6 +155,7 @@ def break_down(matches: Matches, truth: WiderGroundTruth, score: float) -> Break
         by_height(matches, verdicts, truth, counted, score),
         reliability(matches.scores, verdicts),
         worst_images(matches, verdicts, truth, counted, score),
+        truth.upright,
     )
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 import numpy as np
@@ -51,6 +52,9 @@ class RocCurve:
     false_positives: np.ndarray
     true_positive_rate: np.ndarray
     thresholds: np.ndarray
+
+
+AnyCurve = TypeVar("AnyCurve", Curve, RocCurve)
 
 
 def voc_ap(recall: np.ndarray, precision: np.ndarray) -> float:

@@ -7,8 +7,9 @@ row `x y w h score` per box. Detectors in circulation write it in slightly diffe
 reader takes all that leave no doubt about what is meant.
 """
 
+import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,6 +18,10 @@ from ssh_tf.errors import UserError
 from ssh_tf.files import existing_folder, write_text
 from ssh_tf.imaging.folders import IMAGE_SUFFIXES
 
+# In a folder of results that `evaluate` fills: the detector's fingerprint.
+ORIGIN = "detector.json"
+
+_LOG = logging.getLogger(__name__)
 _ROW = ("x", "y", "w", "h", "score")
 _LAYOUT = "detections in WIDER's layout, <event>/<image>.txt"
 
@@ -40,17 +45,21 @@ def image_key(name: str) -> str:
     return str(path.with_suffix("")) if has_suffix else str(path)
 
 
-def refuse_equal_keys(names: Iterable[str]) -> None:
-    """Refuses two images that would share a result file, such as a.jpg and a.png.
+def refuse_equal_keys(names: Iterable[str], key: Callable[[str], str] = image_key) -> None:
+    """Refuses two images that would share a result, such as a.jpg and a.png.
+
+    Args:
+        names: Of images.
+        key: Gives the name of an image's result.
 
     Raises:
         UserError: Naming both.
     """
     firsts: dict[str, str] = {}
     for name in names:
-        other = firsts.setdefault(image_key(name), name)
+        other = firsts.setdefault(key(name), name)
         if other != name:
-            raise UserError(f"{other} and {name} would share a result file. Rename one.")
+            raise UserError(f"{other} and {name} would share a result, {key(name)}. Rename one.")
 
 
 def write_wider(folder: Path, name: str, boxes: np.ndarray, scores: np.ndarray) -> None:
@@ -116,6 +125,9 @@ def read_wider_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def read_wider(folder: Path) -> dict[str, np.ndarray]:
     """Reads every `<event>/<stem>.txt` below `folder`, at any depth.
 
+    A file without any byte holds no detections, as in the official tool, and a warning says so. In
+    a folder that `evaluate` wrote it is damage: there each file has at least a count.
+
     Args:
         folder: A folder of result files. Other suffixes and whatever is hidden are ignored.
 
@@ -125,13 +137,53 @@ def read_wider(folder: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: If the folder is missing or has no result file, or a file is malformed.
     """
-    found = existing_folder(folder, _LAYOUT).rglob("*.txt")
-    names = sorted(path.relative_to(folder) for path in found)
-    # Hidden are copies of a Mac, ._a.txt, and what a killed process left half-written.
-    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    if not shown:
+    names = sorted(result_files(existing_folder(folder, _LAYOUT)))
+    if not names:
         raise UserError(f"{folder} has no result files. Expected {_LAYOUT}.")
-    return {name.with_suffix("").as_posix(): _read_table(folder / name) for name in shown}
+    empty = [name for name in names if not (folder / name).stat().st_size]
+    if empty and (folder / ORIGIN).exists():
+        raise UserError(
+            f"{folder / empty[0]} is empty ({len(empty)} of {len(names)} files are), though it was "
+            "written with a count at least. Evaluate again: its image is then detected again."
+        )
+    if empty:
+        _LOG.warning(
+            "%d of %d result files are empty, such as %s. They count as images in which nothing "
+            "was found.",
+            len(empty),
+            len(names),
+            empty[0],
+        )
+    return {name.with_suffix("").as_posix(): _read_table(folder / name) for name in names}
+
+
+def result_files(folder: Path) -> Iterator[Path]:
+    """Yields the result files below a folder, relative to it.
+
+    Hidden are a Mac's copies, `._a.txt`, and what a killed process left half-written.
+    """
+    for path in folder.rglob("*.txt"):
+        name = path.relative_to(folder)
+        if not any(part.startswith(".") for part in name.parts) and path.is_file():
+            yield name
+
+
+def refuse_fractions(tables: Iterable[np.ndarray], source: object) -> None:
+    """Refuses detections that all lie in the first pixel: they are fractions of the image.
+
+    Args:
+        tables: `[D, 4]` or wider, `x, y, w, h` in px first.
+        source: What the detections are called in the error.
+
+    Raises:
+        UserError: If no value of any box is above 1, and they are not all whole numbers.
+    """
+    boxes = np.concatenate([np.zeros((0, 4)), *(table[:, :4] for table in tables)])
+    if np.abs(boxes).max(initial=0) <= 1 and (boxes % 1).any():
+        raise UserError(
+            f"{source}: no value of any box is above 1, so they seem to be fractions of the image. "
+            "Expected px. Multiply x and w by the image's width, y and h by its height."
+        )
 
 
 def content_lines(path: Path) -> list[NumberedLine]:
@@ -175,7 +227,7 @@ def parse_row(path: Path, number: int, text: str, names: Sequence[str]) -> list[
     if len(row) != len(names) or not math.isfinite(sum(row)):
         raise UserError(
             f"{path}:{number}: expected a row `{' '.join(names)}` of finite numbers, "
-            f"received {text[:80]!r}. Mend the row."
+            f"received {text[:80]!r}. Fix the row."
         )
     return row
 
@@ -199,7 +251,7 @@ def _counted_rows(path: Path, lines: list[NumberedLine]) -> list[NumberedLine]:
     if parse_count(path, number, count) != len(rows):
         raise UserError(
             f"{path}:{number}: expected {count} rows, received {len(rows)}. "
-            "Mend the count or complete the file."
+            "Fix the count or complete the file."
         )
     return rows
 

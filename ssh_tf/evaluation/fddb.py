@@ -32,6 +32,7 @@ from ssh_tf.evaluation.detections import (
     parse_count,
     parse_row,
     read_wider,
+    refuse_fractions,
 )
 from ssh_tf.files import existing_file, existing_folder
 
@@ -51,7 +52,7 @@ def read_ellipses(folder: Path) -> dict[str, np.ndarray]:
 
     Returns:
         Image name such as `2002/08/11/big/img_591` to `[F, 5]` float64: half axes in px, angle of
-        the first one to the x axis in radians, centre in px.
+        the first one to the x axis in radians, center in px.
 
     Raises:
         UserError: If there is no fold, or a file is malformed.
@@ -106,7 +107,9 @@ def read_detections(path: Path) -> dict[str, np.ndarray]:
         UserError: If an entry is malformed; the message starts with `file:line`.
     """
     if path.is_dir():
-        return read_wider(path)
+        tables = read_wider(path)
+        refuse_fractions(tables.values(), path)
+        return tables
     lines = content_lines(existing_file(path, "detections in FDDB's text format"))
     # The first row after a name and a count tells rectangles from ellipses.
     is_ellipse = any(len(line.split()) == len(_ELLIPSE) + 1 for _, line in lines)

@@ -21,7 +21,13 @@ from scipy.io import loadmat
 
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.curves import Curve, voc_ap
-from ssh_tf.evaluation.detections import content_lines, parse_row, read_wider
+from ssh_tf.evaluation.detections import (
+    content_lines,
+    parse_row,
+    read_wider,
+    refuse_equal_keys,
+    refuse_fractions,
+)
 from ssh_tf.files import existing_file
 
 FALSE_POSITIVE, TRUE_POSITIVE, DROPPED = 0, 1, -1
@@ -30,13 +36,15 @@ PUBLISHED_ROUNDS = 5
 _MINIMUM_SIDE = 30  # px; lower or narrower faces are ignored
 _MINIMUM_DETECTION_SIDE = 21  # px; floor(sqrt(IoU threshold * 30 * 30))
 _IOU = 0.5
+# face-eval matches Picasa's boxes, which are much larger than the annotated ones, from here on.
+_IOU_OF = {"picasa": 0.1}
 _UNREFINED = np.array([0.0, 0.0, 1.0, 1.0])
 _CORNERS = ("x1", "y1", "x2", "y2")
 _ANNOTATIONS = "annotations in face-eval's form, a .mat or .csv file"
 
 
 @dataclass(frozen=True, slots=True)
-class Faces:
+class AnnotatedFaces:
     """One image's annotated faces.
 
     Attributes:
@@ -49,7 +57,7 @@ class Faces:
 
 
 @dataclass(frozen=True, slots=True)
-class Detections:
+class ResultTable:
     """A detector's boxes on all images.
 
     Attributes:
@@ -84,7 +92,7 @@ def image_key(name: str) -> str:
     return PureWindowsPath(name).name.split(".")[0]
 
 
-def load_annotations(path: Path) -> dict[str, Faces]:
+def load_annotations(path: Path) -> dict[str, AnnotatedFaces]:
     """Reads the annotations of Pascal Faces or AFW.
 
     Args:
@@ -102,12 +110,14 @@ def load_annotations(path: Path) -> dict[str, Faces]:
     try:
         rows = _mat_rows(path) if path.suffix == ".mat" else _csv_rows(path)
         return {image: _faces(np.array(boxes, np.float64)) for image, boxes in rows.items()}
+    except UserError:
+        raise
     # SciPy raises whatever the damaged bytes lead to.
     except Exception as error:
         raise UserError(f"{path}: expected {_ANNOTATIONS}, received {error!r}.") from error
 
 
-def read_detections(path: Path) -> Detections:
+def read_detections(path: Path) -> ResultTable:
     """Reads detections.
 
     Args:
@@ -121,7 +131,9 @@ def read_detections(path: Path) -> Detections:
         UserError: If a row is malformed; the message starts with `file:line`.
     """
     if path.is_dir():
-        return from_tables(read_wider(path))
+        tables = read_wider(path)
+        refuse_fractions(tables.values(), path)
+        return from_tables(tables)
     existing_file(path, "detections in face-eval's text format or a folder in WIDER's")
     images, rows = [], []
     for number, line in content_lines(path):
@@ -129,19 +141,25 @@ def read_detections(path: Path) -> Detections:
         images.append(image_key(name))
         rows.append(parse_row(path, number, rest, ("score", *_CORNERS)))
     table = np.array(rows).reshape(-1, 5)
-    return Detections(images, table[:, 0], table[:, 1:])
+    refuse_fractions([table[:, 1:]], path)
+    return ResultTable(images, table[:, 0], table[:, 1:])
 
 
-def from_tables(tables: Mapping[str, np.ndarray]) -> Detections:
+def from_tables(tables: Mapping[str, np.ndarray]) -> ResultTable:
     """Joins tables per image, `[D, 5]` with `x, y, w, h` in px and score."""
-    joined = np.concatenate([np.zeros((0, 5)), *tables.values()])
+    refuse_equal_keys(tables, image_key)
+    joined = np.concatenate([np.zeros((0, 5)), *tables.values()])  # [D, 5]
     images = [image_key(name) for name, t in tables.items() for _ in t]
     corners = np.concatenate([joined[:, :2], joined[:, :2] + joined[:, 2:4]], axis=1)
-    return Detections(images, joined[:, 4], corners)
+    return ResultTable(images, joined[:, 4], corners)
 
 
 def evaluate(
-    detections: Detections, annotations: Mapping[str, Faces], *, rounds: int = PUBLISHED_ROUNDS
+    detections: ResultTable,
+    annotations: Mapping[str, AnnotatedFaces],
+    *,
+    rounds: int = PUBLISHED_ROUNDS,
+    minimum_iou: float = _IOU,
 ) -> PascalResult:
     """Scores detections.
 
@@ -149,6 +167,7 @@ def evaluate(
         detections: May be none. Boxes with no side above 21 px are left out.
         annotations: The annotated images. A detection on another image is a false positive.
         rounds: Rounds of matching; boxes move between them. 1 leaves them as they are.
+        minimum_iou: A face is found from more than this overlap on, see `iou_of`.
 
     Returns:
         The result of the last round. AP is 0 without detections, and NaN where no face counts.
@@ -158,14 +177,19 @@ def evaluate(
     refinements: list[np.ndarray] = []
     for index in range(rounds):
         boxes = boxes if index == 0 else refine(boxes, refinements[-1])
-        labels, matched = _match(detections.images, boxes, annotations)
+        labels, matched = _match(detections.images, boxes, annotations, minimum_iou)
         found = labels == TRUE_POSITIVE
         refinements.append(_fit(boxes[found], matched[found]))
     positives = sum(int(np.count_nonzero(~faces.ignored)) for faces in annotations.values())
     return PascalResult(_curve(labels, positives), labels, np.array(refinements))
 
 
-def pairwise_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
+def iou_of(method: str) -> float:
+    """Returns the overlap from which face-eval matches a method's boxes, whatever its case."""
+    return _IOU_OF.get(method.lower(), _IOU)
+
+
+def inclusive_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
     """Computes the IoU of inclusive boxes, `[N, 4]` and `[M, 4]`, as `[N, M]`.
 
     As face-eval does: boxes that share a single row or column of pixels do not overlap.
@@ -178,24 +202,27 @@ def pairwise_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
 
 
 def refine(boxes: np.ndarray, refinement: np.ndarray) -> np.ndarray:
-    """Moves the centres of `[D, 4]` boxes by `tx` widths and `ty` heights, scales sides by `s`.
+    """Moves the centers of `[D, 4]` boxes by `tx` widths and `ty` heights, scales sides by `s`.
 
     Args:
         boxes: `x1, y1, x2, y2` in px; sides are plain differences.
         refinement: `[4]`, `tx, ty, sx, sy`.
     """
-    centre, size = _centre_size(boxes)
-    centre = centre + refinement[:2] * size
+    center, size = _center_size(boxes)
+    center = center + refinement[:2] * size
     half = size * refinement[2:] / 2
-    return np.concatenate([centre - half, centre + half], axis=1)
+    return np.concatenate([center - half, center + half], axis=1)
 
 
 def _mat_rows(path: Path) -> dict[str, list[np.ndarray]]:
     """Returns image key to rows `x1, y1, x2, y2, ignore`."""
-    return {
-        image_key(str(entry["imgname"].item())): list(entry["objects"][:, [0, 1, 2, 3, 5]])
+    entries = {
+        str(entry["imgname"].item()): entry["objects"]
         for entry in loadmat(path)["Annotations"].ravel()
     }
+    refuse_equal_keys(entries, image_key)
+    # Columns: x1, y1, x2, y2, and sixth whether the face is ignored.
+    return {image_key(name): list(rows[:, [0, 1, 2, 3, 5]]) for name, rows in entries.items()}
 
 
 def _csv_rows(path: Path) -> dict[str, list[list[float]]]:
@@ -203,36 +230,40 @@ def _csv_rows(path: Path) -> dict[str, list[list[float]]]:
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         for row in csv.DictReader(file):
             box = [float(row[column]) for column in (*_CORNERS, "ignore")]
-            rows.setdefault(image_key(row["image"]), []).append(box)
+            rows.setdefault(row["image"], []).append(box)
     if not rows:
         raise ValueError("no face")
-    return rows
+    refuse_equal_keys(rows, image_key)
+    return {image_key(name): boxes for name, boxes in rows.items()}
 
 
-def _faces(rows: np.ndarray) -> Faces:
+def _faces(rows: np.ndarray) -> AnnotatedFaces:
     """Splits `[F, 5]` rows `x1, y1, x2, y2, flag`."""
     rows = rows.reshape(-1, 5)
     sides = rows[:, 2:4] - rows[:, :2]
-    return Faces(rows[:, :4], (rows[:, 4] == 1) | (sides < _MINIMUM_SIDE).any(axis=1))
+    return AnnotatedFaces(rows[:, :4], (rows[:, 4] == 1) | (sides < _MINIMUM_SIDE).any(axis=1))
 
 
-def _take(detections: Detections, rows: np.ndarray) -> Detections:
+def _take(detections: ResultTable, rows: np.ndarray) -> ResultTable:
     images = [detections.images[row] for row in rows]
-    return Detections(images, detections.scores[rows], detections.boxes[rows])
+    return ResultTable(images, detections.scores[rows], detections.boxes[rows])
 
 
-def _large_enough(detections: Detections) -> Detections:
+def _large_enough(detections: ResultTable) -> ResultTable:
     sides = detections.boxes[:, 2:] - detections.boxes[:, :2]
     # Either side suffices.
     return _take(detections, np.flatnonzero((sides > _MINIMUM_DETECTION_SIDE).any(axis=1)))
 
 
-def _by_score(detections: Detections) -> Detections:
+def _by_score(detections: ResultTable) -> ResultTable:
     return _take(detections, np.argsort(-detections.scores, kind="stable"))
 
 
 def _match(
-    images: list[str], boxes: np.ndarray, annotations: Mapping[str, Faces]
+    images: list[str],
+    boxes: np.ndarray,
+    annotations: Mapping[str, AnnotatedFaces],
+    minimum_iou: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels detections that are sorted by score.
 
@@ -247,19 +278,21 @@ def _match(
         rows.setdefault(image, []).append(row)
     for image in rows.keys() & annotations.keys():
         labels[rows[image]], matched[rows[image]] = _match_image(
-            boxes[rows[image]], annotations[image]
+            boxes[rows[image]], annotations[image], minimum_iou
         )
     return labels, matched
 
 
-def _match_image(boxes: np.ndarray, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
+def _match_image(
+    boxes: np.ndarray, faces: AnnotatedFaces, minimum_iou: float
+) -> tuple[np.ndarray, np.ndarray]:
     labels = np.full(len(boxes), FALSE_POSITIVE)
     matched = np.zeros((len(boxes), 4))
     if len(faces.boxes):
-        iou = pairwise_iou(boxes, faces.boxes)
+        iou = inclusive_iou(boxes, faces.boxes)
         # Of equal overlaps the last face wins.
         best = iou.shape[1] - 1 - iou[:, ::-1].argmax(axis=1)
-        overlaps = iou.max(axis=1) > _IOU
+        overlaps = iou.max(axis=1) > minimum_iou
         labels[overlaps & faces.ignored[best]] = DROPPED
         candidates = np.flatnonzero(overlaps & ~faces.ignored[best])
         # Only the first detection of a face finds it; no second-best face is tried.
@@ -273,13 +306,13 @@ def _fit(boxes: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Returns the mean shift and scale, `[4]`, that take `[D, 4]` boxes to their faces."""
     if not len(boxes):
         return _UNREFINED
-    centre, size = _centre_size(boxes)
-    face_centre, face_size = _centre_size(faces)
-    steps = np.concatenate([(face_centre - centre) / size, face_size / size], axis=1)
+    center, size = _center_size(boxes)
+    face_center, face_size = _center_size(faces)
+    steps = np.concatenate([(face_center - center) / size, face_size / size], axis=1)
     return np.asarray(steps.mean(axis=0))
 
 
-def _centre_size(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _center_size(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
 
 

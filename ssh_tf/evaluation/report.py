@@ -5,22 +5,19 @@ Must not import TensorFlow.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 
-from ssh_tf.errors import UserError
 from ssh_tf.evaluation import figures, markdown
 from ssh_tf.evaluation.breakdown import Breakdown, ImageResult, Point
-from ssh_tf.evaluation.curves import Curve, RocCurve
+from ssh_tf.evaluation.curves import AnyCurve, Curve, RocCurve
 from ssh_tf.evaluation.summary import Summary, is_partial, title_of
 from ssh_tf.files import write_text
-
-AnyCurve = TypeVar("AnyCurve", Curve, RocCurve)
 
 
 def write_report(
@@ -43,9 +40,6 @@ def write_report(
         others: Further curves for table and figure: setting to method to curve.
         breakdown: Parts of the evaluation to report.
         images: `event/stem` to image file, for the sheet of the worst images.
-
-    Raises:
-        UserError: If another curve has this detector's name.
     """
     title = title_of(summary.dataset, curves)
     lines = _with_own(summary, curves, {} if others is None else others)
@@ -81,9 +75,6 @@ def write_roc_report(
         summary: What was evaluated.
         curves: `discrete` and `continuous` to their curves.
         others: Further curves for table and figure: `discrete` or `continuous` to method to curve.
-
-    Raises:
-        UserError: If another curve has this detector's name.
     """
     title = title_of(summary.dataset, curves)
     lines = _with_own(summary, curves, {} if others is None else others)
@@ -108,10 +99,6 @@ def _with_own(
     others: Mapping[str, Mapping[str, AnyCurve]],
 ) -> dict[str, dict[str, AnyCurve]]:
     """Adds this detector's curve to those of others, last: setting to method to curve."""
-    if any(summary.name in named for named in others.values()):
-        raise UserError(
-            f"A curve to draw beside is called {summary.name!r} too. Give this one another name."
-        )
     return {name: {**others.get(name, {}), summary.name: curve} for name, curve in curves.items()}
 
 
@@ -165,7 +152,7 @@ def _draw_breakdown(
     if breakdown.reliability:
         figure = figures.reliability(f"{title}: reliability", breakdown.reliability)
         figures.save(figure, folder / "reliability.png")
-    shown = _with_pixels(breakdown.worst, images)
+    shown = _with_pixels(breakdown, images)
     if shown:
         score = breakdown.operating_point.score
         figure = figures.sheet(f"{title}: the worst images at a score of {score:g}", shown)
@@ -173,16 +160,16 @@ def _draw_breakdown(
 
 
 def _with_pixels(
-    results: Sequence[ImageResult], images: Mapping[str, Path]
+    breakdown: Breakdown, images: Mapping[str, Path]
 ) -> list[tuple[ImageResult, np.ndarray]]:
-    """Reads the images of results as they are stored; those that can't be read are left out."""
-    stored = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    """Reads the worst images, turned as their boxes are; those that can't be read are left out."""
+    turned = cv2.IMREAD_COLOR | (0 if breakdown.upright else cv2.IMREAD_IGNORE_ORIENTATION)
     shown = []
-    for result in results:
+    for result in breakdown.worst:
         path = images.get(result.name)
         if path is not None and path.is_file():
             content = np.frombuffer(path.read_bytes(), np.uint8)
-            pixels = cv2.imdecode(content, stored) if len(content) else None
+            pixels = cv2.imdecode(content, turned) if len(content) else None  # [H, W, 3], BGR
             if pixels is not None:
                 shown.append((result, np.ascontiguousarray(pixels[..., ::-1])))
     return shown

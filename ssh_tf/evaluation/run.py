@@ -1,112 +1,67 @@
 """Detects all images of a data set into result files and scores them.
 
 All that a user names is read before the first image, published curves included: a mistake must not
-show after hours.
+show after hours. One process at a time works on a folder.
 """
 
-import logging
-import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ssh_tf.data.readers.wider import find_split, read_annotations
+from ssh_tf.data.annotations import AnnotatedImage
+from ssh_tf.data.readers.wider import find_split, read_annotations, split_layout
+from ssh_tf.data.sources import BoxesOn, open_annotations
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation import fddb, pascal
-from ssh_tf.evaluation.curves import Curve, RocCurve, published_curves, published_rocs
-from ssh_tf.evaluation.detections import image_key, refuse_equal_keys, write_boxes, write_wider
+from ssh_tf.evaluation.curves import Curve, RocCurve
+from ssh_tf.evaluation.detections import image_key, refuse_equal_keys
+from ssh_tf.evaluation.result_folder import detect_images, detection_seconds
 from ssh_tf.evaluation.score import (
     DEFAULTS,
     Options,
+    fddb_others,
+    pascal_others,
     score_fddb,
-    score_others,
     score_pascal,
     score_wider,
+    wider_others,
 )
-from ssh_tf.evaluation.truth import all_faces, read_truth, subset
-from ssh_tf.files import existing_folder, output_folder, write_text
-from ssh_tf.imaging.files import read_image
+from ssh_tf.evaluation.truth import WiderGroundTruth, all_faces, is_official, read_truth, subset
+from ssh_tf.files import existing_folder, folder_lock, output_folder
 from ssh_tf.imaging.folders import find_images
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.progress import Progress, silent
 
-_LOG = logging.getLogger(__name__)
+_WORK = "evaluation"
 
 
-def detect_images(
-    detector: FaceDetector,
-    images: Mapping[str, Path],
-    out: str | Path,
-    *,
-    whole_pixels: bool,
-    progress: Progress = silent,
-) -> list[str]:
-    """Writes one result file per image; images that have one already are passed over.
+@dataclass(frozen=True, slots=True)
+class Annotated:
+    """Images and their faces.
 
-    An image that can't be read is reported and has no result: its faces count as missed.
-
-    Args:
-        detector: What to evaluate.
-        images: Name to file. The names decide those of the result files, see `image_key`.
-        out: Folder of result files.
-        whole_pixels: Whether corners are truncated, as the official code does for WIDER.
-        progress: See `ssh_tf.progress`.
-
-    Returns:
-        Names of the images that can't be read.
-
-    Raises:
-        UserError: If `out` is not writable or holds another detector's results, or two images would
-            share a result file.
+    Attributes:
+        images: Name to file.
+        truth: The annotated faces.
     """
-    folder = output_folder(out)
-    _claim(folder, detector)
-    refuse_equal_keys(images)
-    write = write_wider if whole_pixels else write_boxes
-    tick = progress("evaluate", len(images))
-    unreadable = []
-    for name, path in images.items():
-        if not (folder / f"{image_key(name)}.txt").exists():
-            try:
-                image = read_image(path, upright=False)  # As the official sets are annotated.
-            except UserError as error:
-                _LOG.warning("%s It counts as an image in which nothing was found.", error)
-                unreadable.append(name)
-            else:
-                found = detector.detect(image)
-                write(folder, name, found.boxes, found.scores)
-        tick()
-    return unreadable
 
-
-def _claim(folder: Path, detector: FaceDetector) -> None:
-    """Notes whose results a folder holds, or checks that they are this detector's."""
-    path, origin = folder / "detector.json", detector.fingerprint() + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") != origin:
-        raise UserError(
-            f"{folder} holds results of another model or of other settings. Name another --out."
-        )
-    write_text(path, origin)
+    images: dict[str, Path]
+    truth: WiderGroundTruth
 
 
 def evaluate_wider(
     detector: FaceDetector,
-    wider_root: str | Path,
-    split: str,
+    data: Annotated,
     out: str | Path,
     *,
-    ground_truth: Path | None = None,
     options: Options = DEFAULTS,
     progress: Progress = silent,
 ) -> dict[str, Curve]:
-    """Detects a split, scores it and writes `out/detections` and the report.
+    """Detects images, scores them by WIDER's protocol, writes `out/detections` and the report.
 
     Args:
         detector: What to evaluate.
-        wider_root: Folder in WIDER's layout.
-        split: `val`, ...
+        data: See `open_annotated`.
         out: Folder to write into.
-        ground_truth: Folder of the official `.mat` files; by default all annotated faces count.
         options: See `score_wider`.
         progress: See `ssh_tf.progress`.
 
@@ -114,24 +69,61 @@ def evaluate_wider(
         Setting (`easy`, `medium`, `hard`, or `all`) to curve.
 
     Raises:
-        UserError: If the split or the ground truth can't be used or `out` is not writable.
+        UserError: If `out` is not writable, in use or of another detector, or published curves
+            can't be read.
     """
-    started = time.monotonic()
-    detections = output_folder(out) / "detections"
-    source = find_split(Path(wider_root), split)
-    entries = read_annotations(source.annotations)
+    folder = output_folder(out)
+    wider_others(options, data.truth)
+    with folder_lock(folder, _WORK):
+        options = _detect(
+            detector,
+            data.images,
+            folder,
+            options,
+            progress,
+            whole_pixels=True,
+            upright=data.truth.upright,
+        )
+        by_key = {image_key(name): path for name, path in data.images.items()}
+        return score_wider(
+            folder / "detections", data.truth, folder, images=by_key, options=options
+        )
+
+
+def open_annotated(
+    root: str | Path,
+    split: str = "val",
+    ground_truth: Path | None = None,
+    *,
+    boxes_on: BoxesOn = "upright",
+) -> Annotated:
+    """Opens images with annotated faces.
+
+    Args:
+        root: Folder in WIDER's layout; with annotations of one's own also any folder of images.
+        split: `val`, ...; of WIDER's layout.
+        ground_truth: Folder of the official `.mat` files, or annotations in any form of
+            `data.sources.open_annotations`; None: those of WIDER's layout.
+        boxes_on: See `truth.read_truth`.
+
+    Raises:
+        UserError: If the split or the ground truth can't be used.
+    """
+    folder = Path(root)
+    own = None if ground_truth is None or is_official(ground_truth) else ground_truth
+    if own is not None and not split_layout(folder, split).images_dir.is_dir():
+        existing_folder(folder, "the images")
+        source = open_annotations(own, folder, boxes_on=boxes_on)
+        truth = replace(all_faces(source.entries), upright=source.boxes_on == "upright")
+        return Annotated(_files(source.entries, folder), truth)
+    layout = find_split(folder, split)
+    entries = read_annotations(layout.annotations)
+    images = _files(entries, layout.images_dir)
     if ground_truth is None:
-        truth = all_faces(entries)
-    else:
-        truth = subset(read_truth(ground_truth), [entry.name for entry in entries])
-    if options.published is not None:
-        published_curves(options.published, truth.kept)
-    refuse_equal_keys(entry.name for entry in entries)
-    images = {entry.name: source.images_dir / entry.name for entry in entries}
-    unreadable = detect_images(detector, images, detections, whole_pixels=True, progress=progress)
-    options = replace(options, unreadable=unreadable, started=started)
-    by_key = {image_key(name): path for name, path in images.items()}
-    return score_wider(detections, truth, out, images=by_key, options=options)
+        return Annotated(images, all_faces(entries))
+    return Annotated(
+        images, subset(read_truth(ground_truth, layout.images_dir, boxes_on=boxes_on), images)
+    )
 
 
 def evaluate_fddb(
@@ -157,17 +149,15 @@ def evaluate_fddb(
         The `discrete` and the `continuous` curve.
 
     Raises:
-        UserError: If the folds can't be read, or `out` is not writable.
+        UserError: If the folds can't be read, and as `evaluate_wider`.
     """
-    started = time.monotonic()
-    detections = output_folder(out) / "detections"
+    folder = output_folder(out)
     root = existing_folder(images, "FDDB's images, 2002/07/19/big/img_18.jpg, ...")
     files = {name: root / f"{name}.jpg" for name in fddb.read_ellipses(Path(folds))}
-    if options.published is not None:
-        published_rocs(options.published)
-    unreadable = detect_images(detector, files, detections, whole_pixels=False, progress=progress)
-    options = replace(options, unreadable=unreadable, started=started)
-    return score_fddb(detections, folds, images, out, options=options)
+    fddb_others(options)
+    with folder_lock(folder, _WORK):
+        options = _detect(detector, files, folder, options, progress)
+        return score_fddb(folder / "detections", folds, images, folder, options=options)
 
 
 def evaluate_pascal(
@@ -195,16 +185,48 @@ def evaluate_pascal(
         The curve, under the data set's name.
 
     Raises:
-        UserError: If the annotations can't be read, or `out` is not writable.
+        UserError: If the annotations can't be read, two images could be meant by one of them, and
+            as `evaluate_wider`.
     """
-    started = time.monotonic()
-    detections = output_folder(out) / "detections"
-    root = existing_folder(images, "the data set's images")
-    there = {pascal.image_key(path.name): path for path, _ in find_images([root]).images}
+    folder = output_folder(out)
     faces = pascal.load_annotations(Path(annotations))
-    if options.published is not None:
-        score_others(options.published, faces)
-    files = {key: there.get(key, root / f"{key}.jpg") for key in faces}
-    unreadable = detect_images(detector, files, detections, whole_pixels=False, progress=progress)
-    options = replace(options, unreadable=unreadable, started=started)
-    return score_pascal(dataset, detections, annotations, out, options=options)
+    files = _pascal_files(existing_folder(images, "the data set's images"), faces)
+    pascal_others(options, dataset, faces)
+    with folder_lock(folder, _WORK):
+        options = _detect(detector, files, folder, options, progress)
+        return score_pascal(dataset, folder / "detections", annotations, folder, options=options)
+
+
+def _pascal_files(root: Path, faces: Mapping[str, pascal.AnnotatedFaces]) -> dict[str, Path]:
+    """Finds each annotated image: key to file, which may be absent."""
+    there = {name.as_posix(): path for path, name in find_images([root]).images}
+    annotated = [name for name in there if pascal.image_key(name) in faces]
+    try:
+        refuse_equal_keys(annotated, pascal.image_key)
+    except UserError as error:
+        raise UserError(f"{root}: {error} Or name the folder of the photos alone.") from error
+    found = {pascal.image_key(name): there[name] for name in annotated}
+    return {key: found.get(key, root / f"{key}.jpg") for key in faces}
+
+
+def _files(entries: list[AnnotatedImage], folder: Path) -> dict[str, Path]:
+    refuse_equal_keys(entry.name for entry in entries)
+    return {entry.name: folder / entry.name for entry in entries}
+
+
+def _detect(
+    detector: FaceDetector,
+    images: Mapping[str, Path],
+    folder: Path,
+    options: Options,
+    progress: Progress,
+    *,
+    whole_pixels: bool = False,
+    upright: bool = False,
+) -> Options:
+    """Detects images and returns the options with what the report has to say about that."""
+    results = folder / "detections"
+    unreadable = detect_images(
+        detector, images, results, whole_pixels=whole_pixels, upright=upright, progress=progress
+    )
+    return replace(options, unreadable=unreadable, seconds=detection_seconds(results))

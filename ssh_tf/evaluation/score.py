@@ -2,6 +2,7 @@
 
 import logging
 import time
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation import fddb, pascal, wider
 from ssh_tf.evaluation.breakdown import OPERATING_SCORE, break_down
-from ssh_tf.evaluation.curves import Curve, RocCurve, published_curves, published_rocs
-from ssh_tf.evaluation.detections import read_wider
+from ssh_tf.evaluation.curves import AnyCurve, Curve, RocCurve, published_curves, published_rocs
+from ssh_tf.evaluation.detections import read_wider, refuse_fractions
 from ssh_tf.evaluation.report import write_report, write_roc_report
 from ssh_tf.evaluation.summary import THIS_RUN, Summary
 from ssh_tf.evaluation.truth import WiderGroundTruth
@@ -33,14 +34,14 @@ class Options:
             are made.
         operating_score: The score from which a detection is taken for a face.
         unreadable: Images the detector could not read; their faces count as missed.
-        started: `time.monotonic()` when the work began; None: now.
+        seconds: What the detection took, s; the report adds what the scoring takes.
     """
 
     name: str = THIS_RUN
     published: Path | None = None
     operating_score: float = OPERATING_SCORE
     unreadable: Sequence[str] = ()
-    started: float | None = None
+    seconds: float = 0.0
 
 
 DEFAULTS = Options()
@@ -66,10 +67,11 @@ def score_wider(
     Returns:
         Setting to curve.
     """
-    started = _started(options)
+    started = time.monotonic()
     folder = output_folder(out)
-    others = published_curves(options.published, truth.kept) if options.published else {}
+    others = wider_others(options, truth)
     found = read_wider(existing_folder(detections, "WIDER result files"))
+    refuse_fractions(found.values(), detections)
     matches = wider.match(found, truth)
     curves = wider.curves(matches, truth)
     _warn_of_gaps(found, truth.names, len(options.unreadable))
@@ -100,9 +102,9 @@ def score_fddb(
     Returns:
         The `discrete` and the `continuous` curve.
     """
-    started = _started(options)
+    started = time.monotonic()
     folder = output_folder(out)
-    others = published_rocs(options.published) if options.published else {}
+    others = fddb_others(options)
     ellipses = fddb.read_ellipses(Path(folds))
     readable = [name for name in ellipses if name not in set(options.unreadable)]
     sizes = fddb.read_image_sizes(Path(images), readable)
@@ -135,10 +137,10 @@ def score_pascal(
     Returns:
         The curve, under the data set's name.
     """
-    started = _started(options)
+    started = time.monotonic()
     folder = output_folder(out)
     faces = pascal.load_annotations(Path(annotations))
-    others = {dataset: score_others(options.published, faces)} if options.published else {}
+    others = pascal_others(options, dataset, faces)
     found = pascal.read_detections(Path(detections))
     curves = {dataset: pascal.evaluate(found, faces).curve}
     summary = _summary(dataset, len(faces), [found.boxes], options, started)
@@ -146,31 +148,67 @@ def score_pascal(
     return curves
 
 
-def score_others(folder: Path, faces: Mapping[str, pascal.Faces]) -> dict[str, Curve]:
-    """Scores each `<method>.txt` in face-eval's format; returns method to curve.
+def wider_others(options: Options, truth: WiderGroundTruth) -> dict[str, dict[str, Curve]]:
+    """Reads the published curves to show beside: setting to method to curve.
 
     Raises:
-        UserError: If there is none, or a malformed one.
+        UserError: If there is none, a damaged one, or one that has the detector's name.
     """
+    if options.published is None:
+        return {}
+    return _without_own(options, published_curves(options.published, truth.kept))
+
+
+def fddb_others(options: Options) -> dict[str, dict[str, RocCurve]]:
+    """Reads the published curves of FDDB, as `wider_others` does."""
+    if options.published is None:
+        return {}
+    return _without_own(options, published_rocs(options.published))
+
+
+def pascal_others(
+    options: Options, dataset: str, faces: Mapping[str, pascal.AnnotatedFaces]
+) -> dict[str, dict[str, Curve]]:
+    """Scores each published `<method>.txt` in face-eval's format, as `wider_others` does."""
+    if options.published is None:
+        return {}
     what = "other detectors' <method>.txt in face-eval's format"
-    files = sorted(existing_folder(folder, what).glob("*.txt"))
+    files = sorted(existing_folder(options.published, what).glob("*.txt"))
     if not files:
-        raise UserError(f"{folder} is empty. Expected {what}.")
-    return {file.stem: pascal.evaluate(pascal.read_detections(file), faces).curve for file in files}
+        raise UserError(f"{options.published} is empty. Expected {what}.")
+    curves = {file.stem: _published_pascal(file, faces) for file in files}
+    return _without_own(options, {dataset: curves})
+
+
+def _published_pascal(file: Path, faces: Mapping[str, pascal.AnnotatedFaces]) -> Curve:
+    found = pascal.read_detections(file)
+    return pascal.evaluate(found, faces, minimum_iou=pascal.iou_of(file.stem)).curve
+
+
+def _without_own(
+    options: Options, others: dict[str, dict[str, AnyCurve]]
+) -> dict[str, dict[str, AnyCurve]]:
+    if any(options.name in named for named in others.values()):
+        raise UserError(
+            f"{options.published} has a curve of {options.name!r}, too. Give the detector that is "
+            "evaluated another name."
+        )
+    return others
 
 
 def _warn_of_gaps(found: Collection[str], names: Sequence[str], unreadable: int) -> None:
     """Warns of what the protocol ignores in silence: misnamed and missing result files."""
     unknown = sorted(set(found).difference(names))
+    missing = [name for name in names if name not in found]
     if unknown:
         _LOG.warning(
             "%d of %d result files belong to no image of the ground truth, such as %s. They are "
-            "ignored.",
+            "ignored.%s",
             len(unknown),
             len(found),
             unknown[0],
+            _look_alike(unknown, missing),
         )
-    missing = [name for name in names if name not in found]
     if len(missing) > unreadable:
         _LOG.warning(
             "%d of %d images have no result file, such as %s. Their faces count as missed.",
@@ -180,8 +218,13 @@ def _warn_of_gaps(found: Collection[str], names: Sequence[str], unreadable: int)
         )
 
 
-def _started(options: Options) -> float:
-    return time.monotonic() if options.started is None else options.started
+def _look_alike(unknown: Iterable[str], missing: Iterable[str]) -> str:
+    """Says which result file only differs from an image in how Unicode composes its letters."""
+    composed = {unicodedata.normalize("NFC", name): name for name in missing}
+    for name in unknown:
+        if (image := composed.get(unicodedata.normalize("NFC", name))) is not None:
+            return f" {name!a} and {image!a} look the same, but differ in bytes: rename one."
+    return ""
 
 
 def _summary(
@@ -191,7 +234,7 @@ def _summary(
         dataset=dataset,
         images=images,
         detections=sum(len(rows) for rows in boxes),
-        seconds=time.monotonic() - started,
+        seconds=options.seconds + time.monotonic() - started,
         unreadable=list(options.unreadable),
         name=options.name,
     )

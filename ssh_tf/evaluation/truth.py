@@ -4,14 +4,15 @@ Must not import TensorFlow.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage
-from ssh_tf.data.readers.wider import read_annotations
+from ssh_tf.data.image_files import list_files
 from ssh_tf.data.readers.wider_mat import read_cells, read_mat
+from ssh_tf.data.sources import BoxesOn, open_annotations
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.detections import image_key
 from ssh_tf.files import existing_file, existing_folder
@@ -36,26 +37,42 @@ class WiderGroundTruth:
         names: `event/stem` of each image.
         faces: Per image `[F, 4]` int32, `x, y, w, h` in px, degenerate boxes included.
         kept: Setting to, per image, the 0-based indices of the faces that count.
+        upright: Whether boxes are drawn on images turned as their EXIF orientation asks.
     """
 
     names: list[str]
     faces: list[np.ndarray]
     kept: dict[str, list[np.ndarray]]
+    upright: bool = False
 
 
-def read_truth(path: Path) -> WiderGroundTruth:
+def read_truth(
+    path: Path, images: Path | None = None, *, boxes_on: BoxesOn = "upright"
+) -> WiderGroundTruth:
     """Reads a ground truth in whatever form it is.
 
     Args:
-        path: Folder with `wider_{face,easy,medium,hard}_val.mat`, or an annotation file in WIDER's
-            text format, all faces of which count.
+        path: Folder with the official `wider_{face,easy,medium,hard}_val.mat`, or annotations in
+            any form of `data.sources.open_annotations`, all faces of which count.
+        images: Folder of the images; YOLO needs it, as its boxes are fractions of them.
+        boxes_on: Whether boxes of other forms than WIDER's are drawn on images as they are stored
+            or turned upright by their EXIF orientation.
 
     Raises:
         UserError: If it is neither, or malformed.
     """
-    if path.is_file():
-        return all_faces(read_annotations(path))
-    return load_ground_truth(path)
+    if is_official(path):
+        return load_ground_truth(path)
+    source = open_annotations(path, images, boxes_on=boxes_on)
+    return replace(all_faces(source.entries), upright=source.boxes_on == "upright")
+
+
+def is_official(path: Path) -> bool:
+    """Tells the folder of the official `.mat` files from annotations in another form."""
+    if not path.is_dir():
+        return False
+    has_labels = any(name.endswith((".xml", ".txt")) for name in list_files(path))
+    return not has_labels or any(path.glob("wider_*_val.mat"))
 
 
 def load_ground_truth(folder: Path) -> WiderGroundTruth:
@@ -136,6 +153,7 @@ def subset(ground_truth: WiderGroundTruth, names: Iterable[str]) -> WiderGroundT
         [ground_truth.names[row] for row in rows],
         [ground_truth.faces[row] for row in rows],
         {setting: [kept[row] for row in rows] for setting, kept in ground_truth.kept.items()},
+        ground_truth.upright,
     )
 
 

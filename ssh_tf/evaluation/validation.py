@@ -7,7 +7,7 @@ from ssh_tf.config import Config
 from ssh_tf.data.annotations import training_corners
 from ssh_tf.data.readers.wider import find_split, read_annotations
 from ssh_tf.evaluation.detections import read_wider
-from ssh_tf.evaluation.run import detect_images
+from ssh_tf.evaluation.result_folder import detect_images
 from ssh_tf.evaluation.truth import all_faces, read_truth, subset
 from ssh_tf.evaluation.wider import evaluate
 from ssh_tf.imaging.draw import draw_boxes

@@ -11,7 +11,7 @@ from ssh_tf.errors import UserError
 from ssh_tf.imaging import decoder, pillow
 from ssh_tf.imaging.fetch import fetch, is_url
 from ssh_tf.imaging.header import JPEG_SIGNATURE, PNG_SIGNATURE, orientation
-from ssh_tf.imaging.orientation import upright as turn_upright
+from ssh_tf.imaging.turn import upright as turn_upright
 
 FileSource = str | os.PathLike[str] | bytes | BinaryIO
 

@@ -1,4 +1,4 @@
-"""Turns pictures upright as their EXIF asks: on pixels, and inside a graph from the bytes.
+"""Turns pictures upright as their EXIF asks, inside a graph from the bytes.
 
 The rules are those of `imaging/header.py`. The graph holds TensorFlow's own operations only, so
 that a SavedModel can turn pictures anywhere.
@@ -21,35 +21,13 @@ from ssh_tf.imaging.header import (
     SHORT,
     UPRIGHT,
 )
+from ssh_tf.imaging.turn import COLUMN_STEPS, ROW_STEPS
 
 Tensor = Any
 
-# The step through rows and through columns for each orientation, after rows and columns are
-# exchanged where they must be; index 0 is no orientation.
-_ROW_STEPS = (1, 1, 1, -1, -1, 1, 1, -1, -1)
-_COLUMN_STEPS = (1, 1, -1, -1, 1, 1, -1, -1, 1)
-
-
-def upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns stored pixels upright, as Pillow's `ImageOps.exif_transpose` does.
-
-    Args:
-        image: `[H, W, C]`.
-        orientation: 1 to 8, from `header.orientation`.
-
-    Returns:
-        `[H, W, C]`, or `[W, H, C]` from orientation 5 on; contiguous.
-
-    References:
-        CIPA DC-008 (Exif 2.3), 4.6.4 A: where row 0 and column 0 of the stored pixels belong.
-    """
-    if orientation >= FIRST_TRANSPOSED:
-        image = image.swapaxes(0, 1)
-    return np.ascontiguousarray(image[:: _ROW_STEPS[orientation], :: _COLUMN_STEPS[orientation]])
-
 
 def upright_graph(image: Tensor, orientation: Tensor) -> Tensor:
-    """Does what `upright` does, in a graph.
+    """Does what `turn.upright` does, in a graph.
 
     Args:
         image: `[H, W, C]`.
@@ -64,7 +42,7 @@ def upright_graph(image: Tensor, orientation: Tensor) -> Tensor:
         lambda: tf.transpose(image, [1, 0, 2]),
         lambda: tf.identity(image),
     )
-    rows, columns = tf.gather(_ROW_STEPS, orientation), tf.gather(_COLUMN_STEPS, orientation)
+    rows, columns = tf.gather(ROW_STEPS, orientation), tf.gather(COLUMN_STEPS, orientation)
     return tf.ensure_shape(image[::rows, ::columns], [None, None, channels])
 
 
@@ -88,7 +66,7 @@ def upright_boxes_graph(boxes: Tensor, size: Tensor, orientation: Tensor) -> Ten
     boxes = tf.where(orientation >= FIRST_TRANSPOSED, transposed, boxes)
     height, width = tf.unstack(tf.cast(upright_size_graph(size, orientation), tf.float32))
     x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
-    to_left, up = (tf.gather(steps, orientation) < 0 for steps in (_COLUMN_STEPS, _ROW_STEPS))
+    to_left, up = (tf.gather(steps, orientation) < 0 for steps in (COLUMN_STEPS, ROW_STEPS))
     x1, x2 = tf.where(to_left, width - x2, x1), tf.where(to_left, width - x1, x2)
     y1, y2 = tf.where(up, height - y2, y1), tf.where(up, height - y1, y2)
     return tf.stack([x1, y1, x2, y2], axis=-1)

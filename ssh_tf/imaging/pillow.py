@@ -8,10 +8,10 @@ from PIL import Image
 from ssh_tf.config import MAX_PIXELS
 from ssh_tf.errors import UserError
 from ssh_tf.imaging.header import UPRIGHT, exif_orientation
-from ssh_tf.imaging.orientation import upright as turn_upright
+from ssh_tf.imaging.turn import upright as turn_upright
 
 # Pillow knows more, but some of them start other programs.
-_FORMATS = ("WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")
+_FORMATS = ("WEBP", "BMP", "TIFF", "GIF", "AVIF")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
 
 
@@ -32,7 +32,8 @@ def decode(encoded: bytes, name: str, *, upright: bool = True) -> np.ndarray:
     Raises:
         UserError: If it is not a whole image of these formats or larger than `config.MAX_PIXELS`.
     """
-    formats = [known for known in _FORMATS if known != "HEIF" or _can_read_heif()]
+    heif = _is_heif(encoded) and _can_read_heif()
+    formats = (*_FORMATS, "HEIF") if heif else _FORMATS
     try:
         image = Image.open(io.BytesIO(encoded), formats=formats)
     except Image.DecompressionBombError as error:
@@ -89,6 +90,10 @@ def check_size(width: int, height: int, name: str) -> None:
         raise UserError(f"{name} has {size}. Scale it down.")
 
 
+def _is_heif(encoded: bytes) -> bool:
+    return encoded[4:8] == b"ftyp" and encoded[8:12] in _HEIF_BRANDS
+
+
 def _can_read_heif() -> bool:
     """Registers the reader of HEIC, where it is installed."""
     try:
@@ -100,7 +105,7 @@ def _can_read_heif() -> bool:
 
 
 def _unknown(encoded: bytes, name: str) -> str:
-    if encoded[4:8] == b"ftyp" and encoded[8:12] in _HEIF_BRANDS and not _can_read_heif():
+    if _is_heif(encoded) and not _can_read_heif():
         return f"{name} is a HEIC image. Install its reader: pip install 'ssh-tf[heic]'."
     return (
         f"{name} is not a whole image of a known format "

@@ -13,11 +13,13 @@ from ssh_tf.errors import UserError
 from ssh_tf.inference.arrays import find_faces
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.exported import ExportedDetector, find_saved_model
-from ssh_tf.inference.inputs import within_memory
+from ssh_tf.inference.memory import within_memory
 from ssh_tf.inference.runtimes.choice import load_runtime
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import load_network
+from ssh_tf.progress import Progress, silent
 from ssh_tf.training.run_folder import Which, load_run, settings_of
+from ssh_tf.zoo.models import find_model
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,16 +51,22 @@ class Detector(FaceDetector):
 
     @staticmethod
     def load(
-        path: str | Path, *, which: Which = "last", runtime: str = "tensorflow", **settings: Any
+        path: str | Path,
+        *,
+        which: Which = "last",
+        runtime: str = "tensorflow",
+        progress: Progress = silent,
+        **settings: Any,
     ) -> "Detector | ExportedDetector":
         """Loads a detector and logs what kind of file it was found in.
 
         Args:
-            path: A run folder of `ssh-tf train`, a `.keras`, `.weights.h5` or `.caffemodel` file,
-                or a SavedModel of `ssh-tf export`: a version's folder, or the folder of versions,
-                of which the newest is taken.
+            path: A name of `ssh-tf models`, a run folder of `ssh-tf train`, a `.keras`,
+                `.weights.h5` or `.caffemodel` file, or a SavedModel of `ssh-tf export`: a
+                version's folder, or the folder of versions, of which the newest is taken.
             which: Of a run folder: the `last` network, or the `best` that was evaluated.
             runtime: What runs the network; see `Detector`. A SavedModel needs `tensorflow`.
+            progress: Told of a download, if a named model needs one.
             **settings: Fields of `DetectConfig` to change. The others are those of the run, or
                 the official ones. A SavedModel has its own, for good.
 
@@ -66,10 +74,17 @@ class Detector(FaceDetector):
             UserError: If `path` is none of these or can't be read, for a setting out of range, or
                 for any setting together with a SavedModel.
         """
-        version = find_saved_model(Path(path))
-        is_run = version is None and Path(path).is_dir()
+        named = find_model(path)
+        version = None if named else find_saved_model(Path(path))
+        is_run = not named and version is None and Path(path).is_dir()
         if which != "last" and not is_run:
             raise UserError(f"{path} is not a run folder: there is no {which} network to choose.")
+        if named is not None:
+            _LOG.info("Model: %s (%s)", named.name, named.summary)
+            detector = Detector.load(
+                named.file(progress), runtime=runtime, **{**named.settings, **settings}
+            )
+            return detector
         if version is not None:
             if settings:
                 raise UserError(

@@ -10,7 +10,7 @@ import tensorflow as tf
 from ssh_tf import signature
 from ssh_tf.errors import UserError
 from ssh_tf.inference.contract import FaceDetector
-from ssh_tf.inference.inputs import within_memory
+from ssh_tf.inference.memory import within_memory
 from ssh_tf.inference.model_folder import find_versions, is_saved_model
 from ssh_tf.inference.results import REFUSALS, boxes_in_px
 
@@ -30,7 +30,8 @@ class ExportedDetector(FaceDetector):
         try:
             self._model = tf.saved_model.load(str(folder))
             self._detect = self._model.signatures[signature.IMAGE_TENSOR]
-        except (OSError, KeyError, tf.errors.OpError) as error:
+        # A damaged file raises what its bytes lead to: DecodeError, ValueError, IndexError, ...
+        except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"{folder} can't be used as a detector ({reason}). Export it again with "

@@ -125,11 +125,13 @@ def _results(entry: Entry, name: Path, outputs: Outputs) -> list[Path]:
 
 
 def check_pictures(images: Sequence[tuple[ImageFile, Path]], outputs: Outputs) -> None:
-    """Refuses pictures that would overwrite an image or each other.
+    """Refuses pictures that would overwrite an input or each other.
 
     Raises:
         UserError: Naming them.
     """
+    if outputs.folder is None:
+        return
     firsts: dict[Path, ImageFile] = {}
     for (path, _), name in zip(images, _picture_names(images), strict=True):
         if firsts.setdefault(name, path) is not path:

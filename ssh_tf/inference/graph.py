@@ -58,7 +58,7 @@ def detection_function(
     def detect(image: Tensor) -> ScoredBoxes:
         boxes, scores = [], []
         for scale, modules in levels(tf.shape(image)[:2], network.config.modules, config):
-            pixels = resize(image, scale)
+            pixels = resize(image, scale)  # [h, w, 3]
             found, score = module_proposals(
                 forward(pixels[tf.newaxis]),
                 tf.shape(pixels)[:2],
@@ -96,8 +96,8 @@ def levels(
     scales = pyramid_scales(size, levels_px=config.pyramid_px, base_px=config.pyramid_base_px)
     small = [module for module in modules if module.stride < 32]
     largest = max(config.pyramid_px)
-    chosen = [small if level == largest else modules for level in config.pyramid_px]
-    return [(scale, some) for scale, some in zip(scales, chosen, strict=True) if some]
+    per_level = [small if level == largest else modules for level in config.pyramid_px]
+    return [(scale, used) for scale, used in zip(scales, per_level, strict=True) if used]
 
 
 def joint_nms(boxes: Tensor, scores: Tensor, config: DetectConfig) -> ScoredBoxes:
@@ -116,21 +116,22 @@ def joint_nms(boxes: Tensor, scores: Tensor, config: DetectConfig) -> ScoredBoxe
         is greater than the threshold. TensorFlow's kernel has no such pixel, so it gets half-open
         boxes.
     """
-    corners = tf.reverse(tf.reshape(include_last_pixel(boxes), [-1, 2, 2]), axis=[-1])  # y, x
-    most = tf.shape(scores)[0] if config.max_detections is None else config.max_detections
+    # TensorFlow's kernel takes y before x.
+    corners = tf.reverse(tf.reshape(include_last_pixel(boxes), [-1, 2, 2]), axis=[-1])  # [K, 2, 2]
+    limit = tf.shape(scores)[0] if config.max_detections is None else config.max_detections
     result = tf.image.combined_non_max_suppression(
-        tf.reshape(corners, [1, -1, 1, 4]),
-        scores[tf.newaxis, :, tf.newaxis],
-        max_output_size_per_class=most,
-        max_total_size=most,
+        tf.reshape(corners, [1, -1, 1, 4]),  # [batch, K, classes, 4]
+        scores[tf.newaxis, :, tf.newaxis],  # [batch, K, classes]
+        max_output_size_per_class=limit,
+        max_total_size=limit,
         iou_threshold=config.nms_iou,
         score_threshold=config.score_threshold,
         clip_boxes=False,
     )
     count = result.valid_detections[0]
-    kept = tf.reshape(result.nmsed_boxes[0, :count], [-1, 2, 2])
-    kept = tf.reshape(tf.reverse(kept, axis=[-1]), [-1, 4])
-    return ScoredBoxes(exclude_last_pixel(kept), result.nmsed_scores[0, :count])
+    corners = tf.reverse(tf.reshape(result.nmsed_boxes[0, :count], [-1, 2, 2]), axis=[-1])
+    remaining = tf.reshape(corners, [-1, 4])  # [D, 4] x1, y1, x2, y2
+    return ScoredBoxes(exclude_last_pixel(remaining), result.nmsed_scores[0, :count])
 
 
 def module_proposals(
@@ -141,7 +142,18 @@ def module_proposals(
     top_k: int,
     exact_decode: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Joins the best boxes of every module: `[K, 4]` official corners, network px, and `[K]`."""
+    """Joins the best boxes of every module.
+
+    Args:
+        outputs: The network's, for one image.
+        size: `[2]` int, height and width of the network's input, px.
+        modules: The modules whose boxes count.
+        top_k: Most boxes per module.
+        exact_decode: See `DetectConfig.exact_decode`.
+
+    Returns:
+        `[K, 4]` float32 official corners in px of the network's input, and `[K]` float32 scores.
+    """
     boxes, scores = [], []
     for module in modules:
         anchors = anchor_grid(
@@ -150,10 +162,10 @@ def module_proposals(
             stride=module.stride,
             scales=module.anchor_scales,
         )
-        best, score = propose(
-            face_probability(outputs[f"{module.name}_logits"][0]),
-            outputs[f"{module.name}_deltas"][0],
-            anchors,
+        best, score = propose(  # [k, 4], [k]
+            face_probability(outputs[f"{module.name}_logits"][0]),  # [A]
+            outputs[f"{module.name}_deltas"][0],  # [A, 4]
+            anchors,  # [A, 4]
             size=size,
             top_k=top_k,
             exact_decode=exact_decode,

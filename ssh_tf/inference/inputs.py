@@ -1,17 +1,12 @@
-"""What every detector does with an image before and while it looks at it."""
+"""What every detector does with an image before it looks at it."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
-from ssh_tf.errors import UserError
 from ssh_tf.imaging import pillow
-from ssh_tf.imaging.files import read_image
 
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
@@ -40,10 +35,13 @@ def pixels_of(image: ImageSource) -> np.ndarray:
     if isinstance(image, Image.Image):
         return pillow.pixels_of(image)
     if isinstance(image, (bytearray, memoryview)):
-        return read_image(bytes(image))
+        image = bytes(image)
     if hasattr(image, "__array__"):
         return _rgb(np.asarray(image))
     if isinstance(image, (str, os.PathLike, bytes)) or hasattr(image, "read"):
+        # Not before it is needed: it brings TensorFlow, which a server's client does without.
+        from ssh_tf.imaging.files import read_image
+
         return read_image(image)
     raise TypeError(f"An image is {_TAKEN}. Received: {repr(image)[:100]}")
 
@@ -67,26 +65,3 @@ def _advice(array: np.ndarray) -> str:
     if np.issubdtype(array.dtype, np.floating):
         return ". Values in [0, 1] become pixels by (255 * image).round().astype(np.uint8)."
     return ""
-
-
-@contextlib.contextmanager
-def within_memory(pixels: np.ndarray) -> Iterator[None]:
-    """Turns an error that memory is exhausted into the user's, who chooses the scale.
-
-    Args:
-        pixels: `[H, W, 3]`, the image that is being detected.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        UserError: In the place of TensorFlow's or Python's.
-    """
-    try:
-        yield
-    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        height, width = pixels.shape[:2]
-        raise UserError(
-            f"An image of {width} x {height} px needs more memory than there is at this scale. "
-            "Lower `shorter_px` and `longer_px`."
-        ) from error

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from ssh_tf.files import atomic_path
 from ssh_tf.inference.writers import Entry
 
-JOURNAL_FILE = "detections.jsonl"
+JOURNAL_FILE = ".detections.jsonl"
 
 _END = b'{"end": '
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from ssh_tf.config import DetectConfig
 from ssh_tf.data.synthetic import draw_image
-from ssh_tf.imaging.decoder import decode
+from ssh_tf.imaging.decoder import decode_bytes
 from ssh_tf.imaging.scale import resize, single_scale
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import joint_nms, module_proposals
@@ -131,18 +131,20 @@ def _stages(
         return single_scale(size, shorter_px=config.shorter_px, longer_px=config.longer_px)
 
     def boxes(outputs: Any, size: Any) -> Any:
-        found, scores = module_proposals(outputs, size, modules, top_k=config.top_k)
+        found, scores = module_proposals(
+            outputs, size, modules, top_k=config.top_k, exact_decode=config.exact_decode
+        )
         return joint_nms(found, scores, config)
 
     enlarge = tf.function(lambda image: resize(image, scale_of(image)))
     run = tf.function(lambda images: exact(images))
     find = tf.function(boxes)
-    image = decode(path.read_bytes())
+    image = decode_bytes(path.read_bytes())
     pixels = enlarge(image)
     inputs, size = pixels[tf.newaxis], tf.shape(pixels)[:2]
     outputs = run(inputs)
     stages = {
-        "decode": lambda: decode(path.read_bytes()).numpy(),
+        "decode": lambda: decode_bytes(path.read_bytes()).numpy(),
         "resize": lambda: enlarge(image).numpy(),
         "boxes": lambda: find(outputs, size)[1].numpy(),
     }

@@ -78,7 +78,7 @@ def is_video(path: Path) -> bool:
 
 
 def check_videos(videos: Sequence[Path | int], outputs: Outputs) -> None:
-    """Refuses, before any work, videos that are not there or whose results would overwrite others.
+    """Refuses videos that are not there or whose results would overwrite an input or each other.
 
     Raises:
         UserError: Naming them.
@@ -88,7 +88,7 @@ def check_videos(videos: Sequence[Path | int], outputs: Outputs) -> None:
         if isinstance(path, int):
             continue
         existing_file(path, "a video")
-        if firsts.setdefault(path.stem, path) is not path:
+        if firsts.setdefault(path.stem, path) is not path and outputs.folder is not None:
             raise UserError(
                 f"{firsts[path.stem]} and {path} would both become {path.stem}.mp4. "
                 "Detect them into different folders."
@@ -223,9 +223,9 @@ def _frames(
 def _time(capture: cv2.VideoCapture, last: float, *, first: bool) -> float:
     """Returns the time of the frame that was read, later than that of the last one."""
     seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-    if first:
-        return max(0.0, seconds) if math.isfinite(seconds) else 0.0
-    return seconds if seconds > last else last + 1 / _rate(capture)
+    if math.isfinite(seconds) and (seconds > last or first):
+        return max(0.0, seconds)
+    return 0.0 if first else last + 1 / _rate(capture)
 
 
 def _check_end(capture: cv2.VideoCapture, source: Path | int, count: int, seconds: float) -> None:

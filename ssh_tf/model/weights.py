@@ -173,26 +173,48 @@ def _load_caffe(network: SSH, file: Path) -> CaffeImport:
     return imported
 
 
-def save_network(network: SSH, path: str | Path) -> None:
+def save_network(network: SSH, path: str | Path, *, float16: bool = False) -> None:
     """Writes a network with its architecture and preprocessing, whole or not at all.
 
     Args:
         network: What to write.
         path: A `.keras` or a `.weights.h5` file; its folder must exist.
+        float16: Whether a `.weights.h5` file holds half precision, compressed: half the size.
 
     Raises:
-        UserError: For another suffix.
+        UserError: For another suffix, or a `.keras` file in half precision.
     """
     path = Path(path)
     if not path.name.endswith((".keras", _H5)):
         raise UserError(f"{path} must end in .keras or {_H5}.")
+    if float16 and path.suffix == ".keras":
+        raise UserError(f"{path} must end in {_H5}: a .keras file has no half precision.")
     with atomic_path(path) as temporary:
         if path.suffix == ".keras":
             network.save(temporary)
             return
         network.save_weights(temporary)
+        if float16:
+            _halve(temporary)
         with h5py.File(temporary, "a") as file:
             file.attrs[_H5_CONFIG] = json.dumps(network.get_config())
+
+
+def _halve(path: Path) -> None:
+    """Replaces the arrays of an HDF5 file by half-precision ones, compressed."""
+    arrays: dict[str, np.ndarray] = {}
+
+    def keep(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = item[...].astype(np.float16)
+
+    with h5py.File(path) as file:
+        file.visititems(keep)
+    with h5py.File(path, "w", libver="latest") as file:
+        for name, array in arrays.items():
+            file.create_dataset(
+                name, data=array, compression="gzip", compression_opts=9, shuffle=True
+            )
 
 
 def _load_h5(file: Path) -> SSH:

@@ -8,8 +8,8 @@ import pytest
 from ssh_tf.data.builder import build_records
 from ssh_tf.data.sources import open_wider
 from ssh_tf.inference.detector import Detector
-from tests.small import encode, picture, write_wider
 from tests.support.commands import Stub
+from tests.support.small import encode, picture, write_wider
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from ssh_tf.cli.detect_outputs import Counts
 from ssh_tf.errors import UnavailableError
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.detector import Detector
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 BOX = [10.0, 12.0, 30.0, 36.0]
 
@@ -91,7 +91,7 @@ def test_all_outputs_of_one_call(capsys: pytest.CaptureFixture[str]):
     assert detect(f"--model m photos --out o {flags}") == 0
     printed = capsys.readouterr().out
     assert printed == "3 faces in 3 images, pictures in o, crops in c\n"
-    assert listed("o") == ["a.jpg", "b.png", "detections.jsonl", "sub/c.jpg"]
+    assert listed("o") == ["a.jpg", "b.png", "sub/c.jpg"]
     assert listed("c") == ["a_1.jpg", "b_1.png", "sub/c_1.jpg"]
     assert listed("w") == ["a.txt", "b.txt", "sub/c.txt"]
     assert Path("w/a.txt").read_text().splitlines()[:3] == ["a.jpg", "2", "10 12 20 24 0.9 "]
@@ -114,7 +114,7 @@ def test_without_outputs_there_is_a_table(capsys: pytest.CaptureFixture[str]):
         "photos/a.jpg: 96 x 64 px, 2 faces",
         "  0.900      10.0     12.0     30.0     36.0",
         "  0.400      50.0     30.0     70.0     50.0",
-        "1 faces in 1 images",
+        "1 face in 1 image",
     ]
     assert listed(".") == ["photos/a.jpg", "photos/b.png", "photos/sub/c.jpg"]
 
@@ -192,7 +192,7 @@ def test_bad_files_of_20_kinds_cost_themselves_alone_and_a_second_call_continues
         assert failed == set(BAD)
         assert sum("Failed: " in message for message in caplog.messages) == 20
         assert stub.seen == call
-        assert listed("o") == ["a.jpg", "b.png", "detections.jsonl", "sub/c.jpg"]
+        assert listed("o") == ["a.jpg", "b.png", "sub/c.jpg"]
 
 
 def test_another_threshold_or_model_is_another_work(stub: Stub, photos: Path):
@@ -218,7 +218,7 @@ def test_what_was_found_before_the_end_is_kept(
     stub.error = error
     code = detect(f"--model m photos --out o {flag}")
     assert code == (130 if isinstance(error, KeyboardInterrupt) else 1)
-    assert listed("o") == ["a.jpg", "detections.jsonl"]
+    assert listed("o") == ["a.jpg"]
     text = Path(flag.split()[1]).read_text()
     assert "photos/a.jpg" in text
     assert "photos/b.png" not in text
@@ -235,7 +235,7 @@ def test_a_broken_video_among_good_items_is_named(
     Path("broken.mp4").write_bytes(video.read_bytes()[:300])
     assert detect("--model m photos/a.jpg broken.mp4 v.mp4 --out o --json j.json") == 1
     assert "1 of 3 images and videos failed" in capsys.readouterr().err
-    assert listed("o") == ["a.jpg", "detections.jsonl", "v.mp4"]
+    assert listed("o") == ["a.jpg", "v.mp4"]
     assert [entry.get("video") for entry in entries("j.json")] == [
         None,
         "broken.mp4",
@@ -256,6 +256,24 @@ def test_two_at_once_on_one_folder_are_told_apart(capsys: pytest.CaptureFixture[
         assert detect("--model m photos --out o") == 1
     assert "another process works on this output folder" in capsys.readouterr().err
     assert detect("--model m photos --out o") == 0
+
+
+@pytest.mark.usefixtures("stub", "photos")
+def test_results_inside_the_folder_are_no_inputs_of_the_next_call(
+    capsys: pytest.CaptureFixture[str],
+):
+    for _ in range(2):
+        assert detect("--model m photos --out photos/out --crops photos/crops") == 0
+        assert capsys.readouterr().out.startswith("3 faces in 3 images")
+    assert detect("--model m photos/out/a.jpg --out photos/out/again") == 0
+
+
+@pytest.mark.usefixtures("stub", "photos")
+def test_images_of_one_name_are_told_apart_where_nothing_is_written_by_name():
+    Path("other").mkdir()
+    Path("other/a.jpg").write_bytes(encode(picture()))
+    assert detect("--model m photos/a.jpg other/a.jpg photos/a.jpg --json j.json") == 0
+    assert [entry["image"] for entry in entries("j.json")] == ["photos/a.jpg", "other/a.jpg"]
 
 
 @pytest.mark.usefixtures("stub", "photos")
@@ -286,6 +304,7 @@ MISTAKES = [
     ("--model m --out o photos --wider file", "Output folder file is not writable"),
     ("--model m --out o twins --wider w", "a.jpg and a.png would share a result file"),
     ("--model m --out o v.mp4 --wider w", "--wider is for images."),
+    ("--model m photos/a.jpg a.jpg --wider w", "Several images are called a.jpg."),
     # A flag taken for a switch.
     ("--model m --out o --json a.jpg photos", "--json a.jpg: expected a file that ends in .json."),
     ("--model m --out o --json new.jpg photos", "--json new.jpg: expected a file that ends in"),

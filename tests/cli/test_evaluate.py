@@ -39,6 +39,7 @@ def test_evaluate_runs_at_the_data_set_s_scale(
     nothing = {"discrete": RocCurve(*np.zeros((3, 1)))} if dataset == "fddb" else {}
     name = "pascal" if dataset == "afw" else dataset
     monkeypatch.setattr(f"ssh_tf.evaluation.run.evaluate_{name}", lambda *_, **__: nothing)
+    monkeypatch.setattr("ssh_tf.evaluation.run.open_annotated", lambda *_, **__: None)
     line = f"evaluate --model m --dataset {dataset} --data_root d --ground_truth {world} --out o"
     assert cli.main(line.split()) == 0
     assert loads == [("m", dict(PRESETS[preset]) if preset else {})]

@@ -4,7 +4,7 @@ import pytest
 
 from ssh_tf.client.grpc_client import GrpcClient, is_loopback
 from ssh_tf.server.app import LocalServer
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "grpc_proxy", "https_proxy"])

@@ -19,8 +19,8 @@ from ssh_tf.client.rest import RestClient
 from ssh_tf.errors import UserError
 from ssh_tf.imaging.header import stored_size
 from ssh_tf.server.app import LocalServer
-from tests.server import toy
-from tests.small import encode, picture
+from tests.support import toy
+from tests.support.small import encode, picture
 
 SIZES = [(64, 96), (31, 17), (200, 150), (8, 8), (9, 7), (80, 80), (33, 65), (12, 90), (50, 51)]
 PICTURES = [picture(*size, seed=seed) for seed, size in enumerate(SIZES)]
@@ -265,9 +265,9 @@ def test_what_is_no_address_is_a_clear_error(address: str):
 
 def test_the_client_imports_no_tensorflow():
     code = (
-        "import sys; from ssh_tf.client import grpc_client, rest;"
+        "import sys; from ssh_tf.client import grpc_client, remote, rest;"
         "print({'grpc', 'google.protobuf'} & set(sys.modules));"
-        "grpc_client.GrpcClient('127.0.0.1:1').close();"
+        "grpc_client.GrpcClient('127.0.0.1:1').close(); remote.ServerDetector(rest.RestClient(''));"
         "print({'tensorflow', 'tensorflow_serving', 'keras'} & set(sys.modules))"
     )
     run = [sys.executable, "-c", code]

@@ -20,7 +20,7 @@ from ssh_tf.data.augment import (
     gray,
     mosaic,
 )
-from tests.small import picture
+from tests.support.small import picture
 
 ONE_FACE = np.array([[1, 1, 5, 6]], np.float32)
 FACTORS = (0.3, 0.45, 0.6, 0.8, 1.0)

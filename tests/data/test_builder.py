@@ -25,7 +25,7 @@ from ssh_tf.errors import UserError
 from ssh_tf.files import folder_lock
 from ssh_tf.imaging.decoder import decode
 from tests.conftest import REPOSITORY
-from tests.small import WIDER_BOXES, WIDER_FACES, encode, picture, write_wider
+from tests.support.small import WIDER_BOXES, WIDER_FACES, encode, picture, write_wider
 
 
 @pytest.fixture

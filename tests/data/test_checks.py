@@ -14,7 +14,7 @@ from ssh_tf.data.image_files import FolderImages
 from ssh_tf.data.records import decode_upright, parse_example
 from ssh_tf.data.sources import BoxesOn, Source
 from ssh_tf.errors import UserError
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 HEIGHT, WIDTH = 40, 70  # of the stored pixels
 FACE = [10.0, 5.0, 12.0, 20.0]  # x, y, w, h on the stored pixels

@@ -7,7 +7,7 @@ import cv2
 from ssh_tf.data.builder import build_records
 from ssh_tf.data.inspection import inspect_records
 from ssh_tf.data.sources import open_annotations, open_wider
-from tests.small import encode, picture, write_wider
+from tests.support.small import encode, picture, write_wider
 
 
 def test_numbers_and_pictures(tmp_path: Path):

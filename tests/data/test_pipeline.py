@@ -16,7 +16,7 @@ from ssh_tf.data.records import to_example
 from ssh_tf.errors import UserError
 from ssh_tf.geometry.targets import FACE_PADDING, FACE_ROWS
 from ssh_tf.imaging.scale import resize
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 NO_FACE = np.zeros((0, 4), np.float32)
 ONE_FACE = np.array([[1, 1, 5, 6]], np.float32)

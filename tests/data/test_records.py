@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from ssh_tf import signature
 from ssh_tf.data.records import parse_example, to_example
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 JPEG, PNG = encode(picture(), ".jpg"), encode(picture(), ".png")
 CORNERS = np.array([[1, 2, 31, 42], [0, 0, 1366, 769], [1023, 5, 1365, 17]], np.float32)

@@ -1,5 +1,6 @@
 """Where splits come from: folders, archives, MATLAB files and CSV."""
 
+import json
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -7,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import savemat
 
-from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage
+from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage, annotated
 from ssh_tf.data.readers.wider import read_annotations, split_layout
-from ssh_tf.data.sources import Source, missing, open_wider
+from ssh_tf.data.sources import BoxesOn, Source, missing, open_annotations, open_wider
 from ssh_tf.errors import UserError
-from tests.small import WIDER_BOXES, write_wider
+from tests.support.small import WIDER_BOXES, encode, picture, write_wider
 
 
 @pytest.fixture
@@ -31,8 +33,8 @@ def pack(root: Path, *, annotations: bool = True) -> None:
         shutil.rmtree(root / name)
 
 
-def write_mat(root: Path, entries: list[AnnotatedImage]) -> None:
-    """Writes annotations as WIDER's own MATLAB files have them."""
+def write_mat(root: Path, entries: list[AnnotatedImage], **renamed: str) -> None:
+    """Writes annotations as WIDER's own MATLAB files have them, some events or images renamed."""
 
     def cells(values: list[object]) -> np.ndarray:
         column = np.empty((len(values), 1), object)
@@ -40,11 +42,14 @@ def write_mat(root: Path, entries: list[AnnotatedImage]) -> None:
             column[i, 0] = value
         return column
 
+    def stem(entry: AnnotatedImage) -> str:
+        return Path(entry.name).stem
+
     events = sorted({entry.name.split("/")[0] for entry in entries})
     of = {event: [e for e in entries if e.name.startswith(event)] for event in events}
     content = {
-        "event_list": cells(events),
-        "file_list": cells([cells([Path(e.name).stem for e in of[v]]) for v in events]),
+        "event_list": cells([renamed.get(v, v) for v in events]),
+        "file_list": cells([cells([renamed.get(stem(e), stem(e)) for e in of[v]]) for v in events]),
         "face_bbx_list": cells([cells([e.boxes for e in of[v]]) for v in events]),
     }
     for i, name in enumerate(ATTRIBUTES):
@@ -106,6 +111,84 @@ def test_only_a_split_of_wider_s_events_is_compared_with_the_official_counts(roo
     annotations = split_layout(root, "train").annotations
     annotations.write_text("own/picture.jpg\n0\n")
     assert open_wider(root, "train").official_counts is None
+
+
+VOC = "<annotation><object><name>face</name><bndbox>{}</bndbox></object></annotation>".format(
+    "".join(f"<{k}>{v}</{k}>" for k, v in {"xmin": 2, "ymin": 3, "xmax": 31, "ymax": 42}.items())
+)
+COCO = {
+    "images": [{"id": 1, "file_name": "a.png"}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40]}],
+    "categories": [{"id": 1, "name": "face"}],
+}
+FORMATS = {
+    "csv": ("boxes.csv", "image,x,y,w,h\na.png,1,2,30,40\n"),
+    "coco": ("boxes.json", json.dumps(COCO)),
+    "wider": ("boxes.txt", "a.png\n1\n1 2 30 40\n"),
+    "voc": ("boxes/Annotations/a.xml", VOC),
+    "voc, flat": ("boxes/a.xml", VOC),
+    "yolo": ("boxes/labels/a.txt", f"0 {16 / 96} {22 / 64} {30 / 96} {40 / 64}\n"),
+    "yolo, flat": ("boxes/a.txt", f"0 {16 / 96} {22 / 64} {30 / 96} {40 / 64}\n"),
+}
+
+
+@pytest.mark.parametrize(("name", "text"), FORMATS.values(), ids=FORMATS.keys())
+def test_every_format_is_told_by_its_path(tmp_path: Path, name: str, text: str):
+    (tmp_path / "photos" / ".thumbnails").mkdir(parents=True)
+    (tmp_path / "photos" / "a.png").write_bytes(encode(picture(64, 96), ".png"))
+    (tmp_path / "photos" / ".thumbnails" / "a.png").write_bytes(b"")
+    file = tmp_path / name
+    (file.parent / ".ipynb_checkpoints").mkdir(parents=True)
+    file.write_text(text)
+    (file.parent / ".ipynb_checkpoints" / file.name).write_text(text)
+    source = open_annotations(tmp_path / Path(name).parts[0], tmp_path / "photos")
+    (entry,) = source.entries
+    assert (entry.name, source.name, source.given_attributes) == ("a.png", "boxes", [])
+    np.testing.assert_allclose(entry.boxes, [[1, 2, 30, 40]], atol=1e-4)
+    assert source.images.size("a.png") is not None
+
+
+def test_two_images_of_one_label_are_refused(tmp_path: Path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "photos").mkdir()
+    for name in ("a.png", "a.jpg"):
+        (tmp_path / "photos" / name).write_bytes(encode(picture(64, 96), name[1:]))
+    with pytest.raises(UserError, match=r"holds a\.jpg and a\.png: expected one image for each"):
+        open_annotations(tmp_path / "labels", tmp_path / "photos")
+
+
+def test_yolo_s_labels_need_their_images(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    with pytest.raises(UserError, match=r"fractions of the images\. Name the images' folder"):
+        open_annotations(tmp_path)
+
+
+@pytest.mark.parametrize(("on", "box"), [("upright", [0, 0, 64, 96]), ("stored", [0, 0, 96, 64])])
+def test_yolo_s_fractions_are_of_the_image_as_it_was_annotated(
+    tmp_path: Path, on: BoxesOn, box: list[float]
+):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(picture(64, 96)).save(tmp_path / "photos" / "a.jpg", exif=exif)
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 1 1\n")
+    (entry,) = open_annotations(tmp_path, tmp_path / "photos", boxes_on=on, kind="yolo").entries
+    assert entry.boxes.tolist() == [box]
+
+
+@pytest.mark.parametrize("split", ["../train", "a/b", "", "a b"])
+def test_a_split_is_no_path(root: Path, split: str):
+    with pytest.raises(UserError, match="A split is named by letters"):
+        open_wider(root, split)
+
+
+@pytest.mark.parametrize("renamed", [{"E": ".."}, {"a": "../../a"}, {"E": "/etc"}, {"E": "C:"}])
+def test_matlab_names_that_lead_out_of_the_folder_are_refused(root: Path, renamed: dict[str, str]):
+    split_layout(root, "train").annotations.unlink()
+    write_mat(root, [annotated("E/a.jpg", [[1, 2, 3, 4]])], **renamed)
+    with pytest.raises(UserError, match="expected an image name that stays inside"):
+        open_wider(root, "train")
 
 
 def corrupt_image(root: Path) -> None:

@@ -13,7 +13,7 @@ from ssh_tf.errors import UserError
 from ssh_tf.evaluation.truth import load_ground_truth
 from ssh_tf.geometry.anchors import anchor_grid
 from ssh_tf.geometry.boxes import include_last_pixel, pairwise_iou
-from tests.small import WIDER_BOXES, WIDER_FACES, write_wider
+from tests.support.small import WIDER_BOXES, WIDER_FACES, write_wider
 
 MODULES = (M1, M2, M3)
 

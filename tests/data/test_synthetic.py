@@ -227,11 +227,11 @@ def test_no_face_is_smaller_than_asked_for(tmp_path: Path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"images": 0}, "--images must be at least 1. Received: 0"),
-        ({"seed": -1}, "--seed must be 0 or more. Received: -1"),
-        ({"size": (128, 50)}, "--width and --height must be at least .* Received: 50 x 128"),
-        ({"split": "../x"}, "--split must be letters.*Received: '../x'"),
-        ({"split": ""}, "--split must be letters"),
+        ({"images": 0}, "images must be at least 1. Received: 0"),
+        ({"seed": -1}, "seed must be 0 or more. Received: -1"),
+        ({"size": (128, 50)}, "width and height must be at least .* Received: 50 x 128"),
+        ({"split": "../x"}, "split must be letters.*Received: '../x'"),
+        ({"split": ""}, "split must be letters"),
     ],
 )
 def test_unusable_setting_is_named(tmp_path: Path, settings: dict[str, object], message: str):

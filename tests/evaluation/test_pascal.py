@@ -14,13 +14,14 @@ from ssh_tf.evaluation.pascal import (
     DROPPED,
     FALSE_POSITIVE,
     TRUE_POSITIVE,
-    Detections,
-    Faces,
+    AnnotatedFaces,
+    ResultTable,
     evaluate,
     from_tables,
     image_key,
+    inclusive_iou,
+    iou_of,
     load_annotations,
-    pairwise_iou,
     read_detections,
     refine,
 )
@@ -34,14 +35,16 @@ ANNOTATIONS = {
 }
 
 
-def _truth(ignored: list[bool], boxes: list[list[float]] | None = None) -> dict[str, Faces]:
-    return {"a": Faces(np.array(boxes or [A, B]), np.array(ignored))}
+def _truth(
+    ignored: list[bool], boxes: list[list[float]] | None = None
+) -> dict[str, AnnotatedFaces]:
+    return {"a": AnnotatedFaces(np.array(boxes or [A, B]), np.array(ignored))}
 
 
-def _detections(*rows: Row) -> Detections:
+def _detections(*rows: Row) -> ResultTable:
     images = [image for image, _, _ in rows]
     scores = np.array([score for _, score, _ in rows])
-    return Detections(images, scores, np.array([box for _, _, box in rows]).reshape(-1, 4))
+    return ResultTable(images, scores, np.array([box for _, _, box in rows]).reshape(-1, 4))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +85,7 @@ def test_no_counted_face_has_no_average_precision() -> None:
 
 
 def test_image_without_faces_gives_false_positives() -> None:
-    truth = {**_truth([False, False]), "b": Faces(np.zeros((0, 4)), np.zeros(0, bool))}
+    truth = {**_truth([False, False]), "b": AnnotatedFaces(np.zeros((0, 4)), np.zeros(0, bool))}
     result = evaluate(_detections(("b", 0.9, A), ("a", 0.8, A)), truth, rounds=1)
     assert result.labels.tolist() == [FALSE_POSITIVE, TRUE_POSITIVE]
 
@@ -96,7 +99,7 @@ def test_last_of_equally_overlapping_faces_wins() -> None:
 def test_iou_counts_inclusive_pixels() -> None:
     boxes = np.array([[0.0, 0, 9, 9], [9.0, 0, 18, 9]])
     # 100 / 200; a single shared column does not overlap.
-    assert pairwise_iou(boxes, np.array([[0.0, 0, 9, 19]])).ravel().tolist() == [0.5, 0.0]
+    assert inclusive_iou(boxes, np.array([[0.0, 0, 9, 19]])).ravel().tolist() == [0.5, 0.0]
 
 
 def test_overlap_of_exactly_half_is_wrong() -> None:
@@ -237,3 +240,23 @@ def test_known_detectors_score_as_officially(test_data: Path) -> None:
         name = f"labels_{entry['dataset']}_{entry['detector']}_nit{rounds}.txt"
         labels = np.loadtxt(folder / "expected" / name)
         assert np.array_equal(result.labels, labels)
+
+
+def test_picasa_is_matched_from_a_tenth_on() -> None:
+    faces = {"a": AnnotatedFaces(np.array([[0.0, 0, 39, 39]]), np.array([False]))}
+    # 1,600 of 6,400 px: a quarter.
+    found = ResultTable(["a"], np.array([0.5]), np.array([[0.0, 0, 79, 79]]))
+    for method, label in (("Picasa", TRUE_POSITIVE), ("DPM", FALSE_POSITIVE)):
+        result = evaluate(found, faces, rounds=1, minimum_iou=iou_of(method))
+        assert result.labels.tolist() == [label]
+
+
+def test_two_images_of_one_key_are_refused_and_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "image,x1,y1,x2,y2,ignore\na.1.jpg,0,0,40,40,0\na.2.jpg,0,0,40,40,0\n"
+    )
+    with pytest.raises(UserError, match=r"a\.1\.jpg and a\.2\.jpg would share a result, a"):
+        load_annotations(tmp_path / "a.csv")
+    tables = dict.fromkeys(["x/a", "y/a"], np.zeros((0, 5)))
+    with pytest.raises(UserError, match="x/a and y/a would share a result"):
+        from_tables(tables)

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssh_tf.errors import UserError
 from ssh_tf.evaluation.breakdown import Breakdown, HeightRange, ImageResult, Point, ScoreRange
 from ssh_tf.evaluation.curves import Curve, RocCurve
 from ssh_tf.evaluation.report import write_report, write_roc_report
 from ssh_tf.evaluation.summary import Summary
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 SUMMARY = Summary(dataset="wider", images=3226, detections=9, seconds=1.5)
 CURVE = Curve(0.5, np.array([np.nan, 1.0, 0.5]), np.array([0.0, 0.25, 0.5]))
@@ -117,13 +116,6 @@ def test_a_method_without_a_curve_of_a_setting_has_an_empty_cell(tmp_path: Path)
     curves = {"easy": CURVE, "hard": CURVE}
     write_report(tmp_path, SUMMARY, curves, others={"hard": {"Other": CURVE}})
     assert "| Other |  | 50.00 |" in (tmp_path / "report.md").read_text()
-
-
-@pytest.mark.usefixtures("unsaved")
-def test_another_curve_of_the_same_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="'this run' too"):
-        write_report(tmp_path, SUMMARY, {"easy": CURVE}, others={"easy": {"this run": CURVE}})
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("unsaved")

@@ -13,21 +13,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from ssh_tf.data.annotations import AnnotatedImage
 from ssh_tf.data.readers.wider import find_split, read_annotations, write_annotations
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.detections import read_wider, read_wider_file
+from ssh_tf.evaluation.result_folder import detect_images
 from ssh_tf.evaluation.run import (
-    detect_images,
     evaluate_fddb,
     evaluate_pascal,
     evaluate_wider,
+    open_annotated,
 )
 from ssh_tf.evaluation.score import Options
 from ssh_tf.inference.results import Detections
 from tests.conftest import REPOSITORY
-from tests.small import HEIGHT, WIDER_BOXES, encode, picture, write_wider
+from tests.support.small import HEIGHT, WIDER_BOXES, encode, picture, write_wider
 
 
 class Oracle:
@@ -92,13 +94,82 @@ def test_an_image_without_detections_has_a_file_that_says_so(root: Path, tmp_pat
 
 def test_results_that_exist_are_kept_and_not_detected_again(root: Path, tmp_path: Path):
     detect_split(Oracle(), root, "val", tmp_path / "out")
-    (tmp_path / "out" / "0--Parade" / "a.txt").write_text("kept")
+    kept = "a.jpg\n1\n1 2 3 4 0.5 \n"
+    (tmp_path / "out" / "0--Parade" / "a.txt").write_text(kept)
     (tmp_path / "out" / "0--Parade" / "b.txt").unlink()
     oracle = Oracle()
     detect_split(oracle, root, "val", tmp_path / "out")
     assert oracle.calls == 1
-    assert (tmp_path / "out" / "0--Parade" / "a.txt").read_text() == "kept"
+    assert (tmp_path / "out" / "0--Parade" / "a.txt").read_text() == kept
     assert (tmp_path / "out" / "0--Parade" / "b.txt").exists()
+
+
+@pytest.mark.parametrize("damage", ["", "a.jpg\n", "a.jpg\n2\n1 2 3 4 0.5 \n", "a.jpg\n1\n1 2"])
+def test_a_damaged_result_is_detected_again(
+    root: Path, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+):
+    detect_split(Oracle(), root, "val", tmp_path / "out")
+    before = (tmp_path / "out" / "0--Parade" / "a.txt").read_text()
+    (tmp_path / "out" / "0--Parade" / "a.txt").write_text(damage)
+    if not damage:
+        with pytest.raises(UserError, match=r"a\.txt is empty \(1 of 4 files are\)"):
+            read_wider(tmp_path / "out")
+    detect_split(Oracle(), root, "val", tmp_path / "out")
+    assert (tmp_path / "out" / "0--Parade" / "a.txt").read_text() == before
+    assert "Its image is detected again" in caplog.text
+
+
+def test_results_of_nobody_are_not_continued(root: Path, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.txt").write_text("a\n0\n")
+    with pytest.raises(UserError, match=r"such as a\.txt, but no detector\.json"):
+        detect_split(Oracle(), root, "val", tmp_path / "out")
+
+
+@pytest.mark.parametrize("damage", [b"", b"ora", b"\xff\xfe\n"])
+def test_a_damaged_note_of_the_detector_is_named(root: Path, tmp_path: Path, damage: bytes):
+    detect_split(Oracle(), root, "val", tmp_path / "out")
+    (tmp_path / "out" / "detector.json").write_bytes(damage)
+    with pytest.raises(UserError, match=r"detector\.json is damaged"):
+        detect_split(Oracle(), root, "val", tmp_path / "out")
+
+
+def test_a_folder_without_any_of_the_images_is_refused(root: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"None of the 1 images is there, the first would be .*z"):
+        detect_images(Oracle(), {"z": root / "z.jpg"}, tmp_path / "out", whole_pixels=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_only_looks_like_an_image_s_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    composed, apart = "\u00e9.jpg", "e\u0301.jpg"
+    for name in (apart, "b.jpg"):
+        (tmp_path / name).write_bytes(encode(picture(HEIGHT)))
+    images = {name: tmp_path / name for name in (composed, "b.jpg")}
+    detect_images(Blind(), images, tmp_path / "out", whole_pixels=True)
+    assert r"'e\u0301.jpg' looks the same, but differs in bytes" in caplog.text
+
+
+def test_seconds_of_earlier_calls_are_reported(root: Path, tmp_path: Path):
+    evaluate_wider(Oracle(), open_annotated(root), tmp_path / "out")
+    rows = (tmp_path / "out" / "detections" / "seconds.csv").read_text().splitlines()
+    assert len(rows) == 4
+    # A row cut by a kill is left out.
+    (tmp_path / "out" / "detections" / "seconds.csv").write_text("100.5\n200.25\n0.")
+    evaluate_wider(Oracle(), open_annotated(root), tmp_path / "out")
+    seconds = json.loads((tmp_path / "out" / "report.json").read_text())["seconds"]
+    assert 300.75 <= seconds < 400
+
+
+def test_one_evaluation_at_a_time_works_on_a_folder(root: Path, tmp_path: Path):
+    class Busy(Oracle):
+        def detect(self, image: np.ndarray) -> Detections:
+            with pytest.raises(UserError, match="another process works on this evaluation"):
+                evaluate_wider(Oracle(), open_annotated(root), tmp_path / "out")
+            return super().detect(image)
+
+    assert evaluate_wider(Busy(), open_annotated(root), tmp_path / "out")["all"].ap == 1
 
 
 def test_results_of_another_detector_are_not_continued(root: Path, tmp_path: Path):
@@ -119,7 +190,7 @@ def test_an_interrupted_run_leaves_whole_files_only(root: Path, tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         detect_split(Interrupted(), root, "val", tmp_path / "out")
     left = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert sorted(path.name for path in left) == ["a.txt", "b.txt", "detector.json"]
+    assert sorted(path.name for path in left) == ["a.txt", "b.txt", "detector.json", "seconds.csv"]
     oracle = Oracle()
     detect_split(oracle, root, "val", tmp_path / "out")
     assert oracle.calls == 2
@@ -152,7 +223,7 @@ def test_progress_ticks_for_every_image_broken_and_finished_ones_too(root: Path,
 
 
 def test_finding_every_face_scores_1(root: Path, tmp_path: Path):
-    curves = evaluate_wider(Oracle(), root, "val", tmp_path / "out")
+    curves = evaluate_wider(Oracle(), open_annotated(root), tmp_path / "out")
     assert list(curves) == ["all"]
     # The box without width is detected too: it is ignored, as its face is no face that counts.
     assert curves["all"].ap == pytest.approx(1.0)
@@ -165,13 +236,13 @@ def test_finding_every_face_scores_1(root: Path, tmp_path: Path):
 
 def test_faces_of_a_broken_image_count_as_missed(root: Path, tmp_path: Path):
     truncate(root / "WIDER_val" / "images" / "0--Parade" / "a.jpg")
-    curves = evaluate_wider(Oracle(), root, "val", tmp_path / "out")
+    curves = evaluate_wider(Oracle(), open_annotated(root), tmp_path / "out")
     assert curves["all"].recall.max() == pytest.approx(3 / 5)
     assert curves["all"].ap == pytest.approx(3 / 5)
 
 
 def test_finding_nothing_scores_0(root: Path, tmp_path: Path):
-    assert evaluate_wider(Blind(), root, "val", tmp_path / "out")["all"].ap == 0
+    assert evaluate_wider(Blind(), open_annotated(root), tmp_path / "out")["all"].ap == 0
 
 
 def test_the_official_ground_truth_gives_its_three_settings(
@@ -180,10 +251,8 @@ def test_the_official_ground_truth_gives_its_three_settings(
     monkeypatch.setattr("ssh_tf.evaluation.figures.save", lambda *_: None)  # seconds of drawing
     curves = evaluate_wider(
         Blind(),
-        test_data / "wider_mini",
-        "val",
+        open_annotated(test_data / "wider_mini", ground_truth=test_data / "wider" / "ground_truth"),
         tmp_path / "out",
-        ground_truth=test_data / "wider" / "ground_truth",
     )
     assert {setting: curve.ap for setting, curve in curves.items()} == {
         "easy": 0,
@@ -209,7 +278,7 @@ def test_what_cannot_be_used_is_named_before_any_detection(
     oracle = Oracle()
     folder = None if truth is None else tmp_path / truth
     with pytest.raises(UserError, match=says):
-        evaluate_wider(oracle, root, split, tmp_path / out, ground_truth=folder)
+        evaluate_wider(oracle, open_annotated(root, split, folder), tmp_path / out)
     assert oracle.calls == 0
 
 
@@ -218,7 +287,7 @@ def test_images_that_would_share_a_result_file_are_refused(root: Path, tmp_path:
     images = read_annotations(split.annotations)
     twin = dataclasses.replace(images[0], name=images[0].name.replace(".jpg", ".png"))
     write_annotations(split.annotations, [*images, twin])
-    with pytest.raises(UserError, match=r"a\.jpg and .*a\.png would share a result file"):
+    with pytest.raises(UserError, match=r"a\.jpg and .*a\.png would share a result"):
         detect_split(Oracle(), root, "val", tmp_path / "out")
 
 
@@ -226,7 +295,7 @@ def test_ground_truth_of_other_images_is_refused_before_detecting(root: Path, tm
     truth = tmp_path / "other_bbx_gt.txt"
     write_annotations(truth, [AnnotatedImage("9--X/x.jpg", np.ones((1, 4)), np.zeros((1, 6), int))])
     with pytest.raises(UserError, match=r"0--Parade/a"):
-        evaluate_wider(Blind(), root, "val", tmp_path / "out", ground_truth=truth)
+        evaluate_wider(Blind(), open_annotated(root, ground_truth=truth), tmp_path / "out")
     assert not list((tmp_path / "out" / "detections").rglob("*.txt"))
 
 
@@ -301,7 +370,7 @@ def test_pascal_faces_and_afw_are_detected_and_scored(dataset: str, tmp_path: Pa
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from ssh_tf.evaluation.run import evaluate_wider
+from ssh_tf.evaluation.run import evaluate_wider, open_annotated
 from tests.evaluation.test_run import Oracle
 
 rename = Path.replace
@@ -312,7 +381,7 @@ def replace(path, target):
     return rename(path, target)
 
 Path.replace = replace
-evaluate_wider(Oracle(), sys.argv[1], "val", sys.argv[2])
+evaluate_wider(Oracle(), open_annotated(sys.argv[1]), sys.argv[2])
 """
 
 
@@ -321,7 +390,11 @@ def results(folder: Path) -> dict[str, bytes]:
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     shown = [file for file in files if not any(part.startswith(".") for part in file.parts)]
     contents = {file.as_posix(): (folder / file).read_bytes() for file in shown}
-    for name, seconds in (("report.json", rb'"seconds": [\d.e-]+'), ("report.md", rb"[\d.]+ s\.")):
+    for name, seconds in (
+        ("report.json", rb'"seconds": [\d.e-]+'),
+        ("report.md", rb"[\d.]+ s\."),
+        ("detections/seconds.csv", rb"(?s)\A.+"),
+    ):
         contents[name], count = re.subn(seconds, b"", contents[name])
         assert count == 1
     return contents
@@ -334,9 +407,9 @@ def test_a_killed_evaluation_ends_with_the_report_of_an_undisturbed_one(root: Pa
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert sorted(read_wider(tmp_path / "killed" / "detections")) == ["0--Parade/a", "0--Parade/b"]
     oracle = Oracle()
-    evaluate_wider(oracle, root, "val", tmp_path / "killed")
+    evaluate_wider(oracle, open_annotated(root), tmp_path / "killed")
     assert oracle.calls == 1
-    evaluate_wider(Oracle(), root, "val", tmp_path / "undisturbed")
+    evaluate_wider(Oracle(), open_annotated(root), tmp_path / "undisturbed")
     assert results(tmp_path / "killed") == results(tmp_path / "undisturbed")
     report = json.loads((tmp_path / "killed" / "report.json").read_text())
     assert report["unreadable"] == ["1--Empty/d.jpg"]
@@ -350,7 +423,7 @@ def test_an_image_too_large_for_the_memory_ends_the_run_and_is_not_counted_as_mi
             raise UserError("needs more memory")
 
     with pytest.raises(UserError, match="needs more memory"):
-        evaluate_wider(Exhausted(), root, "val", tmp_path / "out")
+        evaluate_wider(Exhausted(), open_annotated(root), tmp_path / "out")
     assert not (tmp_path / "out" / "report.json").exists()
 
 
@@ -364,7 +437,7 @@ def test_published_curves_are_read_before_any_detection(
     (tmp_path / "images" / "a.jpg").write_bytes(encode(picture()))
     oracle, out = Oracle(), tmp_path / "out"
     for evaluate in (
-        lambda: evaluate_wider(oracle, root, "val", out, options=Options(published=empty)),
+        lambda: evaluate_wider(oracle, open_annotated(root), out, options=Options(published=empty)),
         lambda: evaluate_fddb(oracle, *fddb, out, options=Options(published=empty)),
         lambda: evaluate_pascal(
             "afw", oracle, tmp_path / "images", annotations, out, options=Options(published=empty)
@@ -373,3 +446,42 @@ def test_published_curves_are_read_before_any_detection(
         with pytest.raises(UserError, match=r"empty (has no|is empty)"):
             evaluate()
     assert oracle.calls == 0
+
+
+def test_a_photo_and_its_mask_of_one_name_are_refused_and_named(tmp_path: Path):
+    annotations, root = tmp_path / "faces.csv", tmp_path / "VOC2012"
+    annotations.write_text("image,x1,y1,x2,y2,ignore\na.jpg,20,30,59,79,0\n")
+    for name in ("JPEGImages/a.jpg", "SegmentationObject/a.png", "x/b.jpg", "y/b.jpg"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(encode(picture(), Path(name).suffix))
+    oracle = Oracle()
+    # Of the two b, nobody asks.
+    says = r"JPEGImages/a\.jpg and SegmentationObject/a\.png would share a result, a\."
+    with pytest.raises(UserError, match=says):
+        evaluate_pascal("pascal", oracle, root, annotations, tmp_path / "out")
+    assert oracle.calls == 0
+    evaluate_pascal("pascal", Blind(), root / "JPEGImages", annotations, tmp_path / "out")
+
+
+def test_own_annotations_need_no_layout_and_follow_the_exif_orientation(tmp_path: Path):
+    """A photo of 60 x 40 px that viewers show as 40 x 60, with a box drawn on either."""
+    (tmp_path / "photos").mkdir()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # to be turned by a quarter
+    Image.fromarray(picture(40, 60)).save(tmp_path / "photos" / "a.jpg", exif=exif)
+    (tmp_path / "boxes.csv").write_text("image,x,y,w,h\na.jpg,5,20,20,30\n")
+    sizes = []
+
+    class Found(Blind):
+        def detect(self, image: np.ndarray) -> Detections:
+            sizes.append(image.shape[:2])
+            boxes = np.array([[5, 20, 25, 50], [0, 0, 3, 3]], np.float32)
+            return Detections(boxes, np.array([0.9, 0.1], np.float32), image.shape[:2])
+
+    for boxes_on in ("upright", "stored"):
+        data = open_annotated(
+            tmp_path / "photos", ground_truth=tmp_path / "boxes.csv", boxes_on=boxes_on
+        )
+        curves = evaluate_wider(Found(), data, tmp_path / boxes_on)
+        assert curves["all"].ap == 1
+    assert sizes == [(60, 40), (40, 60)]

@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ssh_tf.data.annotations import AnnotatedImage
 from ssh_tf.data.readers.wider import split_layout
 from ssh_tf.errors import UserError
+from ssh_tf.evaluation import fddb
 from ssh_tf.evaluation.curves import load_roc
+from ssh_tf.evaluation.detections import refuse_fractions, write_boxes
 from ssh_tf.evaluation.detections import write_wider as write_result
 from ssh_tf.evaluation.score import Options, score_fddb, score_pascal, score_wider
-from ssh_tf.evaluation.truth import read_truth
-from tests.small import WIDER_BOXES, write_wider
+from ssh_tf.evaluation.truth import all_faces, read_truth
+from tests.support.small import WIDER_BOXES, write_wider
 
 
 @pytest.fixture
@@ -58,9 +61,9 @@ def test_detections_beside_the_faces_score_0(annotations: Path, tmp_path: Path):
     assert curves["all"].ap == 0
 
 
-def test_seconds_count_from_when_the_work_began(annotations: Path, tmp_path: Path):
+def test_seconds_of_the_detection_are_added(annotations: Path, tmp_path: Path):
     truth, results = read_truth(annotations), write_results(tmp_path / "results")
-    score_wider(results, truth, tmp_path / "out", options=Options(started=-1e6))
+    score_wider(results, truth, tmp_path / "out", options=Options(seconds=1e6))
     assert json.loads((tmp_path / "out" / "report.json").read_text())["seconds"] > 1e6
 
 
@@ -99,15 +102,15 @@ def test_an_output_that_is_a_file_is_refused(annotations: Path, tmp_path: Path):
 
 
 def test_fddb_curves_of_others_are_drawn_and_read_back_as_scored(test_data: Path, tmp_path: Path):
-    fddb = test_data / "fddb"
+    folder = test_data / "fddb"
     curves = score_fddb(
-        fddb / "detections_mtcnn_hualitlc.txt",
-        fddb / "FDDB-folds",
-        fddb / "fddb_image_sizes.txt",
+        folder / "detections_mtcnn_hualitlc.txt",
+        folder / "FDDB-folds",
+        folder / "fddb_image_sizes.txt",
         tmp_path / "out",
-        options=Options(published=fddb / "expected"),
+        options=Options(published=folder / "expected"),
     )
-    official = load_roc(fddb / "expected" / "mtcnn_hualitlc_DiscROC.txt")
+    official = load_roc(folder / "expected" / "mtcnn_hualitlc_DiscROC.txt")
     ours = curves["discrete"]
     np.testing.assert_allclose(official.false_positives, ours.false_positives, atol=1)
     np.testing.assert_allclose(official.true_positive_rate, ours.true_positive_rate, atol=1e-3)
@@ -143,3 +146,64 @@ def test_other_pascal_detectors_are_scored_and_drawn(test_data: Path, tmp_path: 
     alone, beside = (tmp_path / out / "pr_afw.png" for out in ("alone", "beside"))
     assert curves["afw"].ap > 0.9
     assert alone.read_bytes() != beside.read_bytes()
+
+
+def test_detections_as_fractions_of_the_image_are_refused(
+    annotations: Path, test_data: Path, tmp_path: Path
+):
+    write_boxes(tmp_path / "found", "e/a.jpg", np.array([[0.1, 0.2, 0.3, 0.4]]), np.array([0.9]))
+    (tmp_path / "pascal.txt").write_text("a 0.9 0.1 0.2 0.3 0.4\nb 0.8 0 0 1 1\n")
+    says = "seem to be fractions of the image"
+    with pytest.raises(UserError, match=says):
+        score_wider(tmp_path / "found", read_truth(annotations), tmp_path / "out")
+    for detections in (tmp_path / "pascal.txt", tmp_path / "found"):
+        with pytest.raises(UserError, match=says):
+            score_pascal(
+                "afw", detections, test_data / "pascal" / "afw_annotations.csv", tmp_path / "out"
+            )
+    with pytest.raises(UserError, match=says):
+        fddb.read_detections(tmp_path / "found")
+
+
+def test_few_whole_numbers_are_no_fractions():
+    refuse_fractions([np.array([[0.0, 0, 1, 1, 0.5]]), np.zeros((0, 5))], "a")
+
+
+def test_empty_result_files_of_others_are_told(
+    annotations: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    results = write_results(tmp_path / "results")
+    (results / "0--Parade" / "a.txt").write_bytes(b"")
+    score_wider(results, read_truth(annotations), tmp_path / "out")
+    assert "1 of 4 result files are empty, such as 0--Parade/a.txt" in caplog.text
+
+
+def test_result_files_that_only_look_like_an_image_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    truth = all_faces(
+        [
+            AnnotatedImage(name, np.ones((1, 4), np.float32), np.zeros((1, 6), np.int64))
+            for name in ("\u00e9.jpg", "b.jpg")
+        ]
+    )
+    for name in ("e\u0301.jpg", "b.jpg"):
+        write_result(tmp_path / "results", name, np.array([[5.0, 5, 9, 9]]), np.array([0.5]))
+    score_wider(tmp_path / "results", truth, tmp_path / "out")
+    assert r"'e\u0301' and '\xe9' look the same, but differ in bytes" in caplog.text
+
+
+def test_a_published_curve_of_the_same_name_is_refused_before_any_report(
+    test_data: Path, tmp_path: Path
+):
+    folder = test_data / "pascal"
+    options = Options(name="DPM", published=folder / "AFW")
+    with pytest.raises(UserError, match="has a curve of 'DPM', too"):
+        score_pascal(
+            "afw",
+            folder / "AFW" / "DPM.txt",
+            folder / "afw_annotations.csv",
+            tmp_path,
+            options=options,
+        )
+    assert not (tmp_path / "report.json").exists()

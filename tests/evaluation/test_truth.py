@@ -1,5 +1,6 @@
 """Ground truth: the official files, text annotations, and parts of them."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from ssh_tf.evaluation.truth import (
     SETTINGS,
     all_faces,
     load_ground_truth,
+    read_truth,
     subset,
 )
+from tests.support.small import encode, picture
 
 Table = Sequence[Sequence[float]]
 
@@ -96,3 +99,31 @@ def test_official_ground_truth_has_the_published_counts(test_data: Path) -> None
     assert sum(map(len, truth.faces)) == 39708
     counts = {setting: sum(map(len, kept)) for setting, kept in truth.kept.items()}
     assert counts == {"easy": 7211, "medium": 13319, "hard": 31958}
+
+
+FORMS = {
+    "boxes.csv": "image,x,y,w,h\ne/a.jpg,10,12,20,24\n",
+    "boxes.json": json.dumps(
+        {
+            "images": [{"id": 1, "file_name": "e/a.jpg", "width": 96, "height": 64}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 12, 20, 24]}],
+            "categories": [{"id": 1, "name": "face"}],
+        }
+    ),
+    "boxes.txt": "e/a.jpg\n1\n10 12 20 24\n",
+    # 10/96, ...: center and size as fractions.
+    "labels/e/a.txt": f"0 {20 / 96} {24 / 64} {20 / 96} {24 / 64}\n",
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_annotations_of_any_form_are_a_ground_truth(tmp_path: Path, name: str) -> None:
+    for path in (tmp_path / "images" / "e" / "a.jpg", tmp_path / name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "images" / "e" / "a.jpg").write_bytes(encode(picture()))
+    (tmp_path / name).write_text(FORMS[name])
+    path = tmp_path / "labels" if name.startswith("labels") else tmp_path / name
+    truth = read_truth(path, tmp_path / "images")
+    assert truth.names == ["e/a"]
+    assert truth.faces[0].tolist() == [[10, 12, 20, 24]]
+    assert truth.upright == (name != "boxes.txt")

@@ -6,10 +6,10 @@ import pytest
 
 from ssh_tf.data.synthetic import generate
 from ssh_tf.errors import UserError
-from ssh_tf.evaluation.run import evaluate_wider
+from ssh_tf.evaluation.run import evaluate_wider, open_annotated
 from ssh_tf.evaluation.validation import validator
 from ssh_tf.inference.detector import Detector
-from tests.small import small_config, small_network
+from tests.support.small import small_config, small_network
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_it_finds_what_evaluate_finds_and_draws_pictures(root: Path, tmp_path: P
     validate = validator(config)
     found = validate(small_network())
     detector = Detector(small_network(), config.detect)
-    curves = evaluate_wider(detector, root, "val", tmp_path)
+    curves = evaluate_wider(detector, open_annotated(root), tmp_path)
     assert found.ap == {"all": curves["all"].ap}
     assert [picture.ndim for picture in found.pictures] == [3, 3]
 

@@ -17,7 +17,7 @@ from ssh_tf.config import ExportConfig
 from ssh_tf.export.graph import decode_safely, from_bytes, from_pixels
 from ssh_tf.imaging.decoder import decode
 from ssh_tf.inference.graph import ScoredBoxes
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 OK, NO_IMAGE = signature.STATUS_OK, signature.STATUS_NOT_AN_IMAGE
 TOO_LARGE, CORRUPT = signature.STATUS_TOO_LARGE, signature.STATUS_CORRUPT

@@ -23,7 +23,7 @@ from ssh_tf.files import folder_lock
 from ssh_tf.imaging.decoder import decode
 from ssh_tf.inference.detector import Detector
 from ssh_tf.model.weights import build_network
-from tests.small import encode, picture, small_config, small_network
+from tests.support.small import encode, picture, small_config, small_network
 
 ROWS = EXPORT_ROWS
 CONFIG = small_config().detect

@@ -6,7 +6,7 @@ from keras import ops
 
 from ssh_tf.config import ModelConfig
 from ssh_tf.geometry.anchors import anchor_grid, base_anchors, grid_size
-from tests import oracle
+from tests.support import oracle
 
 
 def count(height: int, width: int) -> list[int]:

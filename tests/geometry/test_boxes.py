@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from ssh_tf.geometry.boxes import clip, decode, encode, include_last_pixel, pairwise_iou
-from tests import oracle
+from tests.support import oracle
 
 TEN = [0.0, 0.0, 10.0, 10.0]
 

@@ -9,7 +9,7 @@ from ssh_tf.config import DetectConfig
 from ssh_tf.geometry.anchors import anchor_grid, grid_size
 from ssh_tf.geometry.proposals import face_probability, propose
 from ssh_tf.inference.graph import joint_nms
-from tests import oracle
+from tests.support import oracle
 
 ANCHORS = [[0, 0, 16, 16], [8, 0, 24, 16], [16, 0, 32, 16]]
 

@@ -16,7 +16,7 @@ from ssh_tf.geometry.targets import (
     mine,
     trainable_anchors,
 )
-from tests import oracle
+from tests.support import oracle
 
 
 def tensor(values: object, dtype: str = "float32") -> object:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ssh_tf.imaging import header, parts
 from ssh_tf.imaging.decoder import decode, decode_bytes, header_size
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 GREY = picture()[..., 0]
 

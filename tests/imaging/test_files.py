@@ -8,7 +8,7 @@ import pytest
 
 from ssh_tf.errors import UserError
 from ssh_tf.imaging.files import read_image
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 
 @pytest.mark.parametrize("suffix", [".png", ".PNG", ".jpg", ""])

@@ -16,7 +16,7 @@ from ssh_tf.errors import UserError
 from ssh_tf.imaging.files import read_image
 from ssh_tf.imaging.folders import IMAGE_SUFFIXES, find_images
 from ssh_tf.imaging.pillow import decode
-from tests.small import exif_block, picture
+from tests.support.small import exif_block, picture
 
 PICTURE = picture(40, 60)
 EXIF = b"Exif\0\0" + exif_block(6)

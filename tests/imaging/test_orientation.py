@@ -10,8 +10,9 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from ssh_tf.imaging import header
-from ssh_tf.imaging.orientation import orientation_graph, upright, upright_graph
-from tests.small import encode, exif_block, picture, with_exif
+from ssh_tf.imaging.orientation import orientation_graph, upright_graph
+from ssh_tf.imaging.turn import upright
+from tests.support.small import encode, exif_block, picture, with_exif
 
 JPEG, PNG = encode(picture()), encode(picture(), ".png")
 ORIENTATIONS = range(1, 9)

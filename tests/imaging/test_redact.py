@@ -9,7 +9,7 @@ import pytest
 from ssh_tf.config import REDACTIONS
 from ssh_tf.data.sources import open_wider
 from ssh_tf.imaging.redact import redact
-from tests.small import picture
+from tests.support.small import picture
 
 FACE = np.array([[40, 30, 100, 110]], np.float32)
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from ssh_tf.imaging.scale import pyramid_scales, resize, scaled_size, single_scale
-from tests.small import picture
+from tests.support.small import picture
 
 
 def scale_of(height: int, width: int, shorter: int, longer: int) -> float:

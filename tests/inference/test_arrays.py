@@ -14,8 +14,8 @@ from ssh_tf.geometry.anchors import grid_size
 from ssh_tf.imaging import scale as reference
 from ssh_tf.inference import arrays, graph
 from ssh_tf.inference.graph import ScoredBoxes
-from tests.golden import proposal_inputs, read
-from tests.small import picture
+from tests.support.golden import proposal_inputs, read
+from tests.support.small import picture
 
 MODULES = ModelConfig().modules
 Outputs = Mapping[str, np.ndarray]

@@ -7,7 +7,7 @@ import pytest
 
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.inputs import pixels_of
-from tests.small import encode, exif_block, picture, with_exif
+from tests.support.small import encode, exif_block, picture, with_exif
 
 
 class Whole(FaceDetector):

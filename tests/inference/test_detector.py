@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ssh_tf import signature
 from ssh_tf.config import PRESETS, to_yaml
 from ssh_tf.errors import UserError
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.exported import ExportedDetector, find_saved_model
 from ssh_tf.inference.results import Detections
-from tests.small import encode, picture, small_config, small_network
+from tests.support.small import encode, picture, small_config, small_network
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +119,17 @@ def test_a_saved_model_has_no_other_runtime(small_export: Path):
         Detector.load(small_export, runtime="openvino")
 
 
-@pytest.mark.parametrize("version", ["", "1"])
-def test_a_saved_model_finds_what_its_network_finds(
-    small_export: Path, detector: Detector, version: str
-):
-    loaded = Detector.load(small_export / version)
+@pytest.fixture(scope="module")
+def served(small_export: Path) -> ExportedDetector:
+    """The exported network, loaded from the folder of its versions."""
+    loaded = Detector.load(small_export)
+    assert isinstance(loaded, ExportedDetector)
+    return loaded
+
+
+def test_a_saved_model_finds_what_its_network_finds(served: ExportedDetector, detector: Detector):
     for image in (picture(), picture(200, 90, seed=2)):
-        ours, theirs = detector.detect(image), loaded.detect(image)
+        ours, theirs = detector.detect(image), served.detect(image)
         assert 0 < len(ours.scores) <= 300
         # OpenCV scales here, TensorFlow's kernel there: see test_arrays.
         np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-3)
@@ -141,6 +146,24 @@ def test_the_newest_version_is_taken(tmp_path: Path):
     assert find_saved_model(tmp_path / "11") is None
 
 
+@pytest.mark.parametrize(("status", "reason"), [(2, "too large"), (9, "status 9")])
+def test_an_image_that_an_export_refuses_is_an_error(
+    served: ExportedDetector, monkeypatch: pytest.MonkeyPatch, status: int, reason: str
+):
+    outputs = served._detect(tf.constant(picture()[np.newaxis]))
+    refused = outputs | {signature.STATUS: tf.constant([status])}
+    monkeypatch.setattr(served, "_detect", lambda _: refused)
+    with pytest.raises(UserError, match=rf"1 refuses an image of 96 x 64 px: {reason}\.$"):
+        served.detect(picture())
+
+
+def test_detectors_say_what_they_are(
+    detector: Detector, served: ExportedDetector, small_export: Path
+):
+    assert repr(detector).startswith("Detector(ssh, DetectConfig(shorter_px=64, longer_px=96")
+    assert repr(served) == f"ExportedDetector({str(small_export / '1')!r})"
+
+
 def test_a_saved_model_takes_no_settings(small_export: Path):
     with pytest.raises(UserError, match=r"1 is a SavedModel, whose shorter_px was fixed"):
         Detector.load(small_export, shorter_px=400)
@@ -152,12 +175,14 @@ def test_a_damaged_saved_model_is_named(tmp_path: Path):
         Detector.load(tmp_path)
 
 
-def test_two_exports_have_two_fingerprints(small_export: Path, tmp_path: Path):
-    other = shutil.copytree(small_export / "1", tmp_path / "1")
-    known = ExportedDetector(small_export / "1").fingerprint()
-    assert ExportedDetector(other).fingerprint() == known
-    (other / "note").write_text("another")
-    assert ExportedDetector(other).fingerprint() != known
+def test_two_exports_have_two_fingerprints(
+    small_export: Path, served: ExportedDetector, tmp_path: Path
+):
+    folder = shutil.copytree(small_export / "1", tmp_path / "1")
+    other = ExportedDetector(folder)
+    assert other.fingerprint() == served.fingerprint()
+    (folder / "note").write_text("another")
+    assert other.fingerprint() != served.fingerprint()
 
 
 def test_a_path_gives_what_its_pixels_give(detector: Detector, tmp_path: Path):
@@ -166,9 +191,11 @@ def test_a_path_gives_what_its_pixels_give(detector: Detector, tmp_path: Path):
     assert_equal(detector.detect(str(tmp_path / "a.png")), detector.detect(picture()))
 
 
-def test_a_batch_of_mixed_sizes_gives_what_each_image_gives(detector: Detector, small_export: Path):
+def test_a_batch_of_mixed_sizes_gives_what_each_image_gives(
+    detector: Detector, served: ExportedDetector
+):
     images = [picture(64, 96, seed=1), picture(200, 90, seed=2), picture(20, 20, seed=3)]
-    for finder in (detector, Detector.load(small_export)):
+    for finder in (detector, served):
         batch = finder.detect_batch(images)
         assert len(batch) == 3
         for found, image in zip(batch, images, strict=True):
@@ -185,7 +212,8 @@ def test_the_log_says_what_was_loaded(
     assert f"Model: {kind[1]} " in caplog.text
 
 
-def test_presets_are_valid_settings(run: Path):
+def test_presets_are_valid_settings(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ssh_tf.inference.detector.load_network", lambda path: small_network())
     for preset in PRESETS.values():
         config = Detector.load(run, **preset).config
         assert preset.items() <= config.model_dump().items()

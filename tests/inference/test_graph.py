@@ -11,7 +11,7 @@ import tensorflow as tf
 from ssh_tf.config import DetectConfig, ModuleConfig
 from ssh_tf.imaging.scale import resize
 from ssh_tf.inference.graph import ScoredBoxes, detection_function, joint_nms, module_proposals
-from tests.small import picture, small_config, small_network
+from tests.support.small import picture, small_config, small_network
 
 WHOLE = [0.0, 0.0, 9.0, 9.0]  # 10 x 10 px, the last one counted
 UPPER_HALF = [0.0, 0.0, 9.0, 4.0]  # 10 x 5 px of it: IoU 50 / 100

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ssh_tf.errors import UserError
 from ssh_tf.inference.inputs import pixels_of
-from tests.small import encode, exif_block, picture, with_exif
+from tests.support.small import encode, exif_block, picture, with_exif
 
 PNG = encode(picture(), ".png")
 TURNED = with_exif(PNG, exif_block(6))

@@ -12,7 +12,7 @@ import pytest
 
 from ssh_tf.errors import UserError
 from ssh_tf.inference.results import Detections, Face, boxes_in_px
-from tests.small import picture
+from tests.support.small import picture
 
 BOXES = np.array([[10, 12.125, 30, 36], [-4, 50, 8, 70], [80, 60, 99, 99]], np.float32)
 SCORES = np.array([0.987654321, 0.5, 0.25], np.float32)

@@ -5,7 +5,7 @@ import pytest
 from ssh_tf.config import DetectConfig
 from ssh_tf.inference import timing
 from ssh_tf.inference.timing import Timing, count_flops, peak_memory_mib, time_detection
-from tests.small import small_network
+from tests.support.small import small_network
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from keras import ops
 from ssh_tf.model.backbones.vgg16 import KERAS_MEANS
 from ssh_tf.model.caffe.convert import CAFFE_MEANS
 from ssh_tf.model.layers import BilinearUpsample, MaskCanvas, Preprocess
-from tests import oracle
+from tests.support import oracle
 
 
 def numpy(values: object) -> np.ndarray:

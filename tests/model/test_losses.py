@@ -6,8 +6,8 @@ from keras import ops
 
 from ssh_tf.geometry.targets import IGNORE, NEGATIVE, POSITIVE
 from ssh_tf.model.losses import box_loss, class_loss, smooth_l1
-from tests import oracle
-from tests.golden import value_and_gradients
+from tests.support import oracle
+from tests.support.golden import value_and_gradients
 
 P, N, I = POSITIVE, NEGATIVE, IGNORE  # noqa: E741
 

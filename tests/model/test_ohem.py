@@ -11,9 +11,9 @@ from ssh_tf.geometry.anchors import anchor_grid, grid_size
 from ssh_tf.geometry.targets import IGNORE, NEGATIVE, POSITIVE
 from ssh_tf.model.losses import class_loss
 from ssh_tf.model.ohem import TERMS, OhemLoss, assign, training_model
-from tests import oracle
-from tests.golden import value_and_gradients
-from tests.small import small_network
+from tests.support import oracle
+from tests.support.golden import value_and_gradients
+from tests.support.small import small_network
 
 LOSS = LossConfig()
 MODULES = list(zip((M1, M2, M3), oracle.MODULES, strict=True))

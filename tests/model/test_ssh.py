@@ -11,8 +11,8 @@ from ssh_tf.config import M1, M2, M3, ModelConfig, ModuleConfig
 from ssh_tf.geometry.anchors import grid_size
 from ssh_tf.model.caffe.convert import KERAS_NAMES
 from ssh_tf.model.ssh import SSH
-from tests import oracle
-from tests.small import small_network
+from tests.support import oracle
+from tests.support.small import small_network
 
 HEADS = [f"m{m}_{kind}" for m in (1, 2, 3) for kind in ("logits", "deltas")]
 

@@ -18,7 +18,7 @@ from ssh_tf.model.backbones.vgg16 import KERAS_MEANS
 from ssh_tf.model.caffe.convert import CAFFE_MEANS, KERAS_NAMES
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import build_network, initialise, load_network, save_network
-from tests.caffe_writer import random_layers, write_caffemodel
+from tests.support.caffe_writer import random_layers, write_caffemodel
 
 Layers = dict[str, list[np.ndarray]]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ssh_tf.server.app import LocalServer
-from tests.server import toy
+from tests.support import toy
 
 
 @pytest.fixture(scope="package")

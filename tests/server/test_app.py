@@ -32,8 +32,8 @@ from ssh_tf.server.app import LocalServer
 from ssh_tf.server.errors import ServingError
 from ssh_tf.server.metrics import Metrics
 from ssh_tf.server.rpc import Prediction
-from tests.server import toy
-from tests.small import encode, picture
+from tests.support import toy
+from tests.support.small import encode, picture
 
 PIXELS = picture()
 IMAGE = encode(PIXELS, ".png")

@@ -13,8 +13,8 @@ import pytest
 from ssh_tf.cli import main
 from ssh_tf.client.rest import RestClient
 from ssh_tf.server.app import LocalServer
-from tests.server import toy
-from tests.small import encode, picture
+from tests.support import toy
+from tests.support.small import encode, picture
 
 
 def test_serve_answers_and_stops_when_it_is_told_to(toy_models: Path):

@@ -16,8 +16,8 @@ from ssh_tf.client.rest import RestClient
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.results import boxes_in_px
 from ssh_tf.server.app import LocalServer
-from tests.server import toy
-from tests.small import encode, picture, small_config, small_network
+from tests.support import toy
+from tests.support.small import encode, picture, small_config, small_network
 
 ORIENTATION = 0x0112
 

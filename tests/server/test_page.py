@@ -10,8 +10,8 @@ import cv2
 import pytest
 
 from ssh_tf.server.app import LocalServer
-from tests.server import toy
-from tests.small import encode, picture
+from tests.support import toy
+from tests.support.small import encode, picture
 
 pytest.importorskip("selenium", reason="needs selenium")
 from selenium import webdriver

@@ -13,8 +13,8 @@ from ssh_tf.errors import UserError
 from ssh_tf.server.errors import ServingError
 from ssh_tf.server.model import Model
 from ssh_tf.server.versions import Versions
-from tests.server import toy
-from tests.small import encode, picture
+from tests.support import toy
+from tests.support.small import encode, picture
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ssh_tf.inference.results import Detections
-from tests.small import small_config
+from tests.support.small import small_config
 
 COMMANDS = (
     "demo",

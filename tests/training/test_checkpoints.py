@@ -13,8 +13,8 @@ from ssh_tf.config import TrainConfig
 from ssh_tf.errors import UserError
 from ssh_tf.training.checkpoints import Checkpoints
 from ssh_tf.training.state import State
-from tests.small import mirrored
-from tests.training.springs import spring_state
+from tests.support.small import mirrored
+from tests.support.springs import spring_state
 
 CONFIG = TrainConfig(images_per_update=1, ema_decay=0.5, frozen=())
 

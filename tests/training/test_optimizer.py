@@ -7,7 +7,7 @@ from keras import ops
 
 from ssh_tf.config import ModelConfig, TrainConfig
 from ssh_tf.training.optimizer import CaffeSGD, Schedule, make_optimizer
-from tests.small import small_network
+from tests.support.small import small_network
 
 CONFIG = TrainConfig()
 NAMES = ("m1", "m2", "m3")

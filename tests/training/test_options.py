@@ -7,8 +7,8 @@ import pytest
 
 from ssh_tf.config import TrainConfig
 from ssh_tf.training.state import State, build_state, evaluated_network
-from tests.small import mirrored
-from tests.training.springs import follow
+from tests.support.small import mirrored
+from tests.support.springs import follow
 from tests.training.test_trainer import settings, updated, velocities_of
 
 IMAGES = 4

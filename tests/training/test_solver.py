@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ssh_tf.config import TrainConfig
-from tests.training.springs import follow
+from tests.support.springs import follow
 
 UPDATES, IMAGES = 60, 4  # updates to follow, images per update
 RECIPE = TrainConfig(

@@ -27,7 +27,7 @@ from ssh_tf.training.strategy import micro_batches
 from ssh_tf.training.table import read_table
 from ssh_tf.training.trainer import train
 from ssh_tf.training.validation import Validated
-from tests.small import encode, mirrored, picture
+from tests.support.small import encode, mirrored, picture
 
 SIDE = 96
 LIGHT = {

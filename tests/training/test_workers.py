@@ -19,7 +19,7 @@ from ssh_tf.training.run_folder import load_run
 from ssh_tf.training.strategy import make_strategy
 from ssh_tf.training.table import read_table
 from ssh_tf.training.trainer import train
-from tests.small import small_config
+from tests.support.small import small_config
 
 PATIENCE_SECONDS = 240
 

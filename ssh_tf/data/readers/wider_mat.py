@@ -54,19 +54,19 @@ def read_mat_annotations(content: bytes, file: Path) -> list[AnnotatedImage]:
     Raises:
         UserError: If it is another file, or damaged.
     """
-    events = read_mat(content, file, "event_list").ravel()
-    stems = read_cells(content, file, "file_list")
-    boxes = read_cells(content, file, "face_bbx_list")
-    labels = [read_cells(content, file, f"{name}_label_list") for name in ATTRIBUTES]
     images = []
     try:
+        events = read_mat(content, file, "event_list").ravel()
+        stems = read_cells(content, file, "file_list")
+        boxes = read_cells(content, file, "face_bbx_list")
+        labels = [read_cells(content, file, f"{name}_label_list") for name in ATTRIBUTES]
         for number, event in enumerate(events):
             for i, stem in enumerate(stems[number]):
                 name = check_name(f"{event.item()}/{stem.item()}.jpg", str(file))
                 table = np.asarray(boxes[number][i], np.float32).reshape(-1, 4)
                 columns = [np.asarray(label[number][i], np.int64).ravel() for label in labels]
                 images.append(_image(name, table, np.stack(columns, axis=-1)))
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
         raise UserError(
             f"{file}: its lists of images, boxes and attributes do not fit together ({error}). "
             "Get it again."
@@ -77,4 +77,6 @@ def read_mat_annotations(content: bytes, file: Path) -> list[AnnotatedImage]:
 def _image(name: str, boxes: np.ndarray, attributes: np.ndarray) -> AnnotatedImage:
     if len(boxes) != len(attributes):
         raise ValueError(f"{name} has {len(boxes)} boxes and {len(attributes)} attributes")
+    if not np.isfinite(boxes).all():
+        raise ValueError(f"a box of {name} is not finite")
     return AnnotatedImage(name, boxes, attributes)

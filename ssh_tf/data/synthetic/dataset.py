@@ -1,9 +1,7 @@
 """Writes drawn pictures and their annotations in WIDER FACE's layout."""
 
 import math
-import os
 import re
-import shutil
 import zlib
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from ssh_tf.data.readers.wider import split_layout, write_annotations
 from ssh_tf.data.synthetic.people import SMALLEST_FACE_PX
 from ssh_tf.data.synthetic.scene import draw_image
 from ssh_tf.errors import UserError
-from ssh_tf.files import output_folder
+from ssh_tf.files import atomic_folder, output_folder
 from ssh_tf.progress import Progress, silent
 
 SMALLEST_MEAN_SIDE_PX = 96  # Times exp(-0.35), the most that a side shrinks, is above the smallest.
@@ -57,20 +55,16 @@ def generate(
     for taken in (final, layout.annotations):
         if taken.exists():
             raise UserError(
-                f"{taken} exists already; expected a new split. Remove it or name another --split."
+                f"{taken} exists already; expected a new split. Remove it or name another split."
             )
-    aside = root / f".{final.name}.{os.getpid()}.tmp"
     entries = []
     tick = progress(f"draw {split}", images)
-    try:
+    with atomic_folder(final) as aside:  # Of two calls at once the second can't rename.
         for index in range(images):
             rng = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
             drawn = _draw(rng, size, smallest_px)
             entries.append(_write_image(aside / "images", index, *drawn))
             tick()
-        aside.rename(final)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     layout.annotations.parent.mkdir(exist_ok=True)
     write_annotations(layout.annotations, entries)
 
@@ -79,21 +73,21 @@ def _check_settings(
     images: int, seed: int, split: str, size: tuple[int, int], smallest_px: int
 ) -> None:
     if images < 1:
-        raise UserError(f"--images must be at least 1. Received: {images}.")
+        raise UserError(f"images must be at least 1. Received: {images}.")
     if seed < 0:
-        raise UserError(f"--seed must be 0 or more. Received: {seed}.")
+        raise UserError(f"seed must be 0 or more. Received: {seed}.")
     if min(size) < SMALLEST_MEAN_SIDE_PX:
         raise UserError(
-            f"--width and --height must be at least {SMALLEST_MEAN_SIDE_PX} px. "
+            f"width and height must be at least {SMALLEST_MEAN_SIDE_PX} px. "
             f"Received: {size[1]} x {size[0]}."
         )
     if not SMALLEST_FACE_PX <= smallest_px <= min(size) // 2:
         raise UserError(
-            f"--smallest_px must be from {SMALLEST_FACE_PX} to {min(size) // 2}, half of the "
+            f"smallest_px must be from {SMALLEST_FACE_PX} to {min(size) // 2}, half of the "
             f"smaller side. Received: {smallest_px}."
         )
     if not re.fullmatch(r"[A-Za-z0-9_-]+", split):
-        raise UserError(f"--split must be letters, digits, `-` and `_`. Received: {split!r}.")
+        raise UserError(f"split must be letters, digits, `-` and `_`. Received: {split!r}.")
 
 
 def _draw(

@@ -88,5 +88,5 @@ def _write(folder: Path, convert: Callable[[Path], None]) -> None:
         if not folder.is_dir():  # If it is, another process was first, and its folder is as good.
             raise UserError(
                 f"The converted network can't be written to {folder} ({explain(error)}). Make "
-                "room, or name another folder by the environment variable SSH_TF_CACHE."
+                "room, or name another folder by the environment variable SSH_TF_HOME."
             ) from error

@@ -9,7 +9,7 @@ import pytest
 from ssh_tf.data.annotations import AnnotatedImage, annotated
 from ssh_tf.data.readers.wider import write_annotations
 from ssh_tf.data.sources import open_annotations
-from tests.small import encode, picture
+from tests.support.small import encode, picture
 
 SIZE = (64, 96)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage, training_corners
+from ssh_tf.data.annotations import ATTRIBUTES, AnnotatedImage
 from ssh_tf.data.readers.wider import find_split, read_annotations, write_annotations
 from ssh_tf.errors import UserError
 
@@ -178,43 +178,6 @@ def test_writer_writes_whole_numbers_without_a_point_and_the_zero_row(tmp_path: 
     write_annotations(tmp_path / "a.txt", [faces, none])
     expected = f"a.jpg\n1\n1 0 2.5 1000000 2 0 0 1 0 0 \nb.jpg\n0\n{ZEROS} \n"
     assert (tmp_path / "a.txt").read_text() == expected
-
-
-@pytest.mark.parametrize(
-    ("box", "corners"),
-    [
-        pytest.param([10, 20, 30, 40], [10, 20, 40, 60], id="inside"),
-        # 10.5 -> 11, 2.4 -> 2, 3.5 -> 4, 2.5 -> 3: halves away from zero, not to even.
-        pytest.param([10.5, 2.4, 3.5, 2.5], [11, 2, 15, 5], id="rounded"),
-        # -0.5 -> -1 -> 0 and -5 -> 0 first; the size is then added to the clamped corner.
-        pytest.param([-5, -0.5, 20, 30], [0, 0, 20, 30], id="clamped-before-adding"),
-        pytest.param([90, 70, 50, 50], [90, 70, 100, 80], id="clipped-to-the-size"),
-        pytest.param([99, 79, 1, 1], [99, 79, 100, 80], id="one-pixel"),
-        pytest.param([10, 10, 0, 5], None, id="no-width"),
-        pytest.param([10, 10, 5, 0.4], None, id="rounds-to-no-height"),
-        pytest.param([10, 10, -5, 5], None, id="negative-width"),
-        pytest.param([100, 10, 5, 5], None, id="right-of-the-picture"),
-        pytest.param([10, 200, 5, 5], None, id="below-the-picture"),
-    ],
-)
-def test_training_corners_follow_the_official_rule(box: list[float], corners: list[int] | None):
-    found, kept = training_corners(np.array([box], np.float32), height=80, width=100)
-    assert found.dtype == np.float32
-    assert found.tolist() == ([] if corners is None else [corners])
-    assert kept.tolist() == ([] if corners is None else [0])
-
-
-def test_kept_indices_point_at_the_annotated_boxes():
-    boxes = np.array([[1, 1, 5, 5], [1, 1, 0, 5], [2, 2, 5, 5]], np.float32)
-    corners, kept = training_corners(boxes, height=80, width=100)
-    assert kept.tolist() == [0, 2]
-    assert corners[1].tolist() == [2, 2, 7, 7]
-
-
-def test_training_corners_of_no_boxes_are_empty():
-    corners, kept = training_corners(np.zeros((0, 4), np.float32), height=80, width=100)
-    assert corners.shape == (0, 4)
-    assert kept.shape == (0,)
 
 
 def test_find_split_names_both_places(root: Path):

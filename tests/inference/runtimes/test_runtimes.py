@@ -16,7 +16,7 @@ from ssh_tf.inference.runtimes import RUNTIMES, choice, convert
 from ssh_tf.inference.runtimes.choice import fastest_runtime, load_runtime
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import build_network
-from tests.small import picture
+from tests.support.small import picture
 
 SETTINGS = DetectConfig(shorter_px=96, longer_px=160)
 
@@ -45,7 +45,7 @@ def network() -> SSH:
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One cache for all tests of this file that do not name another."""
     folder = tmp_path_factory.getbasetemp() / "cache"
-    monkeypatch.setenv("SSH_TF_CACHE", str(folder))
+    monkeypatch.setenv("SSH_TF_HOME", str(folder))
     return folder
 
 
@@ -138,7 +138,7 @@ def writer(calls: list[Path]) -> Callable[[Path], None]:
 
 
 def test_a_network_is_converted_once(network: SSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("SSH_TF_CACHE", str(tmp_path))
+    monkeypatch.setenv("SSH_TF_HOME", str(tmp_path))
     calls: list[Path] = []
     for form in ("a-1", "a-1", "a-2"):
         with convert.converted(network, form, writer(calls)) as folder:
@@ -160,14 +160,14 @@ def test_other_weights_are_another_network(network: SSH):
 def test_a_failed_conversion_leaves_nothing(
     network: SSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("SSH_TF_CACHE", str(tmp_path))
+    monkeypatch.setenv("SSH_TF_HOME", str(tmp_path))
 
     def fail(folder: Path) -> None:
         (folder / "half").touch()
         raise OSError(28, "No space left on device")
 
     with (
-        pytest.raises(UserError, match=r"No space left.*SSH_TF_CACHE"),
+        pytest.raises(UserError, match=r"No space left.*SSH_TF_HOME"),
         convert.converted(network, "a", fail),
     ):
         pass
@@ -178,7 +178,7 @@ def test_without_a_writable_cache_the_network_is_converted_aside(
     network: SSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     (tmp_path / "file").touch()
-    monkeypatch.setenv("SSH_TF_CACHE", str(tmp_path / "file"))
+    monkeypatch.setenv("SSH_TF_HOME", str(tmp_path / "file"))
     calls: list[Path] = []
     with convert.converted(network, "a", writer(calls)) as folder:
         assert (folder / "network").is_file()

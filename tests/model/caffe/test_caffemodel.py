@@ -6,8 +6,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from ssh_tf.errors import UserError
 from ssh_tf.model.caffe.caffemodel import read_caffemodel
-from tests import caffe_writer
-from tests.caffe_writer import write_caffemodel
+from tests.support import caffe_writer
+from tests.support.caffe_writer import write_caffemodel
 
 ENCODINGS = [
     pytest.param({}, id="layer"),

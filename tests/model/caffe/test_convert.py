@@ -9,7 +9,7 @@ import pytest
 from ssh_tf.errors import UserError
 from ssh_tf.model.caffe.caffemodel import read_caffemodel
 from ssh_tf.model.caffe.convert import KERAS_NAMES, to_keras
-from tests.caffe_writer import random_layers, write_caffemodel
+from tests.support.caffe_writer import random_layers, write_caffemodel
 
 FILE = Path("SSH.caffemodel")
 FUSION_PARAMETERS = 65_664 + 65_664 + 147_584

@@ -12,7 +12,7 @@ from ssh_tf.training.optimizer import make_optimizer
 from ssh_tf.training.state import State, freeze, make_accumulators, make_averages, precision
 from ssh_tf.training.steps import make_steps
 from ssh_tf.training.strategy import micro_batches
-from tests.small import mirrored
+from tests.support.small import mirrored
 
 
 class Spring(keras.layers.Layer):
