@@ -14,7 +14,7 @@ setup: $(INSTALLED)
 # What a user needs.
 $(PACKAGE): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -e .
+	$(INSTALL) -e ".[demo]"
 	@touch $@
 
 # And a developer.
@@ -23,7 +23,7 @@ $(INSTALLED): $(PACKAGE)
 	@touch $@
 
 demo: $(PACKAGE)
-	$(BIN)/ssh-tf demo --config configs/demo.yaml --out demo
+	$(BIN)/ssh-tf demo --out demo
 
 test: setup
 	$(BIN)/python -m pytest

@@ -94,7 +94,8 @@ class ModelConfig(Settings):
     context: bool = True
     """Whether modules have the context branch (paper 3.3; ablation in 4.5)."""
     weights: str = "imagenet"
-    """What training starts from: `imagenet` (keras.applications), `random`, or a weights file."""
+    """What training starts from: `imagenet` (keras.applications), `random`, a name of `ssh-tf
+    models`, or a file: a detector's weights, or Keras' or PyTorch's of a trunk."""
 
     @field_validator("modules")
     @classmethod

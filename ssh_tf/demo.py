@@ -1,4 +1,7 @@
-"""The whole path on generated data: draw, build records, train, evaluate, export, compare."""
+"""A real face in seconds; then the whole path on generated data.
+
+The path: draw, build records, train, evaluate, export, compare.
+"""
 
 import contextlib
 import dataclasses
@@ -17,7 +20,7 @@ from ssh_tf.data.annotations import AnnotatedImage
 from ssh_tf.data.builder import build_records
 from ssh_tf.data.readers.wider import find_split, read_annotations, split_layout
 from ssh_tf.data.sources import open_wider
-from ssh_tf.data.synthetic import generate
+from ssh_tf.data.synthetic import draw_image, generate
 from ssh_tf.evaluation.run import evaluate_wider, open_annotated
 from ssh_tf.export.savedmodel import export_savedmodel
 from ssh_tf.files import folder_lock, output_folder, write_text
@@ -30,8 +33,9 @@ from ssh_tf.progress import Progress
 from ssh_tf.training.run_folder import load_run
 from ssh_tf.training.table import Logs
 from ssh_tf.training.trainer import train
+from ssh_tf.zoo.models import DEFAULT
 
-TRAIN_IMAGES, VAL_IMAGES = 1500, 60
+VAL_IMAGES = 60
 IMAGE_SIZE, SMALLEST_FACE_PX = (128, 160), 32
 PICTURES = 8
 # A face counts as found by a box of this score and overlap.
@@ -69,10 +73,52 @@ class DemoResult:
     served: Detections
 
 
+@dataclasses.dataclass(frozen=True)
+class FirstLook:
+    """What `light` sees in one picture.
+
+    Attributes:
+        source: What the picture is.
+        detections: Its faces with a score of at least 0.5.
+        picture: The file with their boxes.
+    """
+
+    source: str
+    detections: Detections
+    picture: Path
+
+
+def first_look(out: str | Path) -> FirstLook:
+    """Finds the faces of a photo with the shipped model, and draws them.
+
+    The photo is NASA's portrait of Eileen Collins (public domain), which scikit-image holds; a
+    drawn scene where that is not installed.
+
+    Args:
+        out: The demo's folder; the picture goes into its `pictures/`.
+    """
+    source, pixels = _first_picture()  # [H, W, 3]
+    found = Detector.load(DEFAULT.name).detect(pixels).filter(score=SURE)
+    path = output_folder(Path(out) / "pictures") / "first.png"
+    save_picture(path, draw_boxes(pixels, found.boxes, found.scores))
+    return FirstLook(source, found, path)
+
+
+def _first_picture() -> tuple[str, np.ndarray]:
+    try:
+        from skimage.data import astronaut
+    except ImportError:
+        scene, _, _ = draw_image(np.random.default_rng(4), 480, 640, smallest_px=48)
+        return "a drawn scene (ssh-tf[demo] brings a photo)", scene
+    pixels: np.ndarray = astronaut()  # type: ignore[no-untyped-call]
+    return "NASA's portrait of Eileen Collins", pixels
+
+
 def run_demo(
     config: Config,
     out: str | Path,
     *,
+    images: int,
     progress: Progress,
     on_step: Callable[[int, Logs], None],
 ) -> DemoResult:
@@ -81,6 +127,7 @@ def run_demo(
     Args:
         config: As in `configs/demo.yaml`; `data.records` is replaced by a folder in `out`.
         out: Where everything is written.
+        images: Pictures to train on.
         progress: See `ssh_tf.progress`.
         on_step: See `trainer.train`.
 
@@ -93,6 +140,8 @@ def run_demo(
     folder = output_folder(out)
     with folder_lock(folder, "demo"):
         stages = _Stages(folder / "stages.json")
+        with stages.timed("draw"):
+            _draw(folder / "wider", images, progress)
         detector = _train(config, folder, stages, progress, on_step)
         result = _evaluate(detector, folder, stages, progress)
         report = {key: getattr(result, key) for key in REPORTED}
@@ -107,10 +156,8 @@ def _train(
     progress: Progress,
     on_step: Callable[[int, Logs], None],
 ) -> Detector:
-    """Makes pictures, records and a detector, as far as they are not there."""
+    """Makes records and a detector, as far as they are not there."""
     wider, records = folder / "wider", folder / "records"
-    with stages.timed("draw"):
-        _draw(wider, progress)
     with stages.timed("records"):
         if not (records / signature.MANIFEST).exists():
             build_records(open_wider(wider, "train"), records, shards=4, progress=progress)
@@ -172,9 +219,9 @@ class _Stages:
         write_text(self._path, json.dumps(self.seconds) + "\n")
 
 
-def _draw(wider: Path, progress: Progress) -> None:
+def _draw(wider: Path, train_images: int, progress: Progress) -> None:
     """Draws the two splits, unless they are there."""
-    for split, images, seed in (("train", TRAIN_IMAGES, 1), ("val", VAL_IMAGES, 2)):
+    for split, images, seed in (("train", train_images, 1), ("val", VAL_IMAGES, 2)):
         if not split_layout(wider, split).annotations.exists():
             generate(
                 wider,

@@ -13,7 +13,7 @@ from ssh_tf.progress import silent
 
 
 def run(out: Path) -> demo.DemoResult:
-    return demo.run_demo(Config(), out, progress=silent, on_step=lambda step, logs: None)
+    return demo.run_demo(Config(), out, images=3, progress=silent, on_step=lambda step, logs: None)
 
 
 def test_two_demos_do_not_share_a_folder(tmp_path: Path):
@@ -30,7 +30,7 @@ def test_a_second_call_goes_on_and_keeps_the_seconds(
         raise KeyboardInterrupt
 
     drawn = []
-    monkeypatch.setattr(demo, "_draw", lambda wider, progress: drawn.append(wider))
+    monkeypatch.setattr(demo, "_draw", lambda wider, images, progress: drawn.append(wider))
     monkeypatch.setattr(demo, "open_wider", stop)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)

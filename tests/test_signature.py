@@ -11,6 +11,8 @@ def test_record_keys_are_the_object_detection_api_s():
         "IMAGE_SOURCE_ID": "image/source_id",
         "IMAGE_HEIGHT": "image/height",
         "IMAGE_WIDTH": "image/width",
+        "IMAGE_ORIENTATION": "image/orientation",  # ours
+        "ANNOTATED_FACES": "image/annotated_faces",  # ours
         "BOX_XMIN": "image/object/bbox/xmin",
         "BOX_YMIN": "image/object/bbox/ymin",
         "BOX_XMAX": "image/object/bbox/xmax",
@@ -28,6 +30,7 @@ def test_serving_names_are_those_that_clients_use():
     assert signature.DETECTION_SCORES == "detection_scores"
     assert signature.DETECTION_CLASSES == "detection_classes"
     assert signature.NUM_DETECTIONS == "num_detections"
+    assert (signature.STATUS, signature.IMAGE_SIZE) == ("detection_status", "image_size")
 
 
 def test_the_face_s_class_is_1_since_0_means_background():

@@ -19,7 +19,7 @@ _SHOWN_LINES = 20  # of images left out and of boxes lost
 
 def add_commands(command: Command) -> None:
     """Declares the commands of this file."""
-    add = command("synth", _synth, "draw a small data set in WIDER's own layout")
+    add = command("synth", _synth, "draw a small data set in WIDER's layout")
     add("--out", required=True, help="root folder of the data set")
     add("--images", type=positive, required=True, help="number of pictures")
     add("--seed", type=from_zero, default=0, help="of everything drawn (default: %(default)s)")

@@ -1,12 +1,22 @@
 """`ssh-tf export` and `ssh-tf convert`: a network in another form."""
 
 import argparse
+import importlib
 from pathlib import Path
 
 from ssh_tf.cli.flags import Command, add_model, load_network_detector, positive
 from ssh_tf.cli.terminal import import_tensorflow, next_command, say
 from ssh_tf.config import ExportConfig
+from ssh_tf.errors import UserError
 from ssh_tf.files import output_folder
+
+# Where an export goes to by default, and the runtimes whose packages write and check it.
+FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "savedmodel": ("export/models/ssh", ()),
+    "onnx": ("export/ssh.onnx", ("onnxruntime",)),
+    "openvino": ("export/ssh_openvino", ("onnxruntime", "openvino")),
+}
+_SAVEDMODEL_FLAGS = ("version", "max_bytes", "max_pixels", "as_stored", "float16")
 
 
 def add_commands(command: Command) -> None:
@@ -15,12 +25,13 @@ def add_commands(command: Command) -> None:
     add("--caffemodel", required=True, help="SSH.caffemodel")
     add("--out", type=Path, required=True, help="a .keras or .weights.h5 file")
 
-    add = command("export", _export, "write a SavedModel for TensorFlow Serving")
+    add = command("export", _export, "write a detector for servers and other programs")
     add_model(add, runtime=False)
-    add("--out", default="export/models/ssh", help="folder of versions (default: %(default)s)")
-    add(
-        "--version", type=_version, default="auto", help="number of the version (default: the next)"
-    )
+    add("--format", choices=list(FORMATS), default="savedmodel", help="default: %(default)s")
+    folders = ", ".join(out for out, _ in FORMATS.values())
+    add("--out", help=f"folder of versions, .onnx file or new folder (default: {folders})")
+    add.group("only with --format savedmodel")
+    add("--version", type=_version, help="number of the version (default: auto, the next)")
     add("--max_bytes", type=positive, help="largest encoded image (default: 32 MiB)")
     add("--max_pixels", type=positive, help="most pixels of an image (default: 64 million)")
     add("--as_stored", action="store_true", help="ignore the EXIF orientation of images")
@@ -38,6 +49,24 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     import_tensorflow()
+    default, runtimes = FORMATS[arguments.format]
+    out = arguments.out or default
+    if arguments.format == "savedmodel":
+        _export_savedmodel(arguments, out)
+        return
+    if given := [f"--{name}" for name in _SAVEDMODEL_FLAGS if getattr(arguments, name)]:
+        raise UserError(f"{' and '.join(given)} belong to --format savedmodel alone. Remove them.")
+    from ssh_tf.inference.runtimes.choice import require_runtime
+
+    for runtime in runtimes:
+        require_runtime(runtime)
+    detector = load_network_detector(arguments)
+    module = importlib.import_module(f"ssh_tf.export.{arguments.format}")
+    export = getattr(module, f"export_{arguments.format}")
+    say(f"Exported {export(detector.network, detector.config, out)}")
+
+
+def _export_savedmodel(arguments: argparse.Namespace, out: str) -> None:
     from ssh_tf.export.savedmodel import export_savedmodel
 
     detector = load_network_detector(arguments)
@@ -48,9 +77,8 @@ def _export(arguments: argparse.Namespace) -> None:
     }
     given = {key: value for key, value in options.items() if value is not None}
     settings = ExportConfig(float16=arguments.float16, upright=not arguments.as_stored, **given)
-    version = export_savedmodel(detector.network, detector.config, arguments.out, settings)
-    say(f"Exported {version}")
-    next_command("serve", "--model_dir", arguments.out)
+    say(f"Exported {export_savedmodel(detector.network, detector.config, out, settings)}")
+    next_command("serve", "--model_dir", out)
 
 
 def _version(text: str) -> str | int:

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import logging as absl_logging
@@ -74,8 +75,14 @@ def start_output() -> None:
     handler = absl_logging.get_absl_handler()
     handler.setFormatter(_Formatter())
     handler.python_handler.setStream(_BesideBars())
+    handler.addFilter(_is_ours_or_urgent)
     for name, level in _TALKATIVE.items():
         logging.getLogger(name).setLevel(level)
+
+
+def _is_ours_or_urgent(record: logging.LogRecord) -> bool:
+    """Drops TensorFlow's notes on what it does: they go through absl's logger, as our lines do."""
+    return record.levelno >= logging.WARNING or "tensorflow" not in Path(record.pathname).parts
 
 
 class _Formatter(logging.Formatter):

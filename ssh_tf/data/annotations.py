@@ -120,7 +120,7 @@ def check_name(name: str, where: str) -> str:
 
     Args:
         name: Relative to the images' folder.
-        where: Where it stands, for the error.
+        where: Where the name is from, for the error.
 
     Raises:
         UserError: If it leads out of the folder or has characters that no name should have.

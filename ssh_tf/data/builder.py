@@ -89,13 +89,15 @@ def build_records(
         work = _divide(source, shards, seed)
         plan = _plan(source, len(work), seed, checks)
         # Not part of the plan: a build goes on when a broken image has been replaced.
-        inputs = {"inputs_sha256": _sha256("".join(shard.inputs for shard in work).encode())}
+        # Nor is what happens to one: a shard is the same if none of its images is broken.
+        inputs = _sha256("".join(shard.inputs for shard in work).encode())
+        whole_plan = plan | {"on_error": checks.on_error, "inputs_sha256": inputs}
         notes = Unfinished(folder, plan)
-        manifest = _done(folder, plan | inputs)
+        manifest = _done(folder, whole_plan)
         if manifest is None:
             notes.begin()
             built = _build(source, folder, work, notes, checks, workers, progress)
-            manifest = _manifest(source, built, plan | inputs)
+            manifest = _manifest(source, built, whole_plan)
             write_text(folder / signature.MANIFEST, json.dumps(manifest, indent=1) + "\n")
         notes.end()
     return manifest
@@ -136,7 +138,6 @@ def _plan(source: Source, shards: int, seed: int, checks: Checks) -> dict[str, A
         "shard_count": shards,
         "seed": seed,
         "verify": checks.verify,
-        "on_error": checks.on_error,
         "source_sha256": source.sha256,
     }
 
@@ -172,6 +173,9 @@ def _build(
 ) -> list[BuiltShard]:
     """Writes the shards that are missing; returns the entries of all."""
     built = {shard.name: notes.finished(shard.name, shard.inputs) for shard in work}
+    for name, entry in built.items():
+        if entry is not None and entry.skipped and checks.on_error == "fail":
+            built[name] = None
     finished = [entry for entry in built.values() if entry is not None]
     to_write = [shard for shard in work if built[shard.name] is None]
     # One stream for all shards: workers read ahead while a shard is closed and hashed.

@@ -25,7 +25,7 @@ _SHOWN_SCALES = (0.5, 1.0, 1.5625, 2.0)
 _POSITIVE_IOU = 0.5
 
 _SHOWN = 12  # images of the contact sheet
-_COLOUR = "#0072B2"
+_COLOR = "#0072B2"
 
 
 def inspect_records(folder: str | Path, out: Path, *, progress: Progress = silent) -> str:
@@ -107,9 +107,9 @@ def _save(path: Path, draw: Callable[[Axes], None]) -> None:
 
 def _draw_sizes(axes: Axes, contents: Contents) -> None:
     height = contents.faces[:, 3] - contents.faces[:, 1]
-    # Edges between whole pixels: where bins are narrower than a pixel, some would stay empty.
+    # Edges between whole pixels: bins narrower than a pixel would stay empty.
     bins = np.unique(np.round(np.geomspace(1, max(1024, height.max(initial=1) + 1), 48))) - 0.5
-    axes.hist(height, bins=bins.tolist(), color=_COLOUR)
+    axes.hist(height, bins=bins.tolist(), color=_COLOR)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("height of a face in its image, px")
@@ -119,11 +119,11 @@ def _draw_sizes(axes: Axes, contents: Contents) -> None:
 
 def _draw_coverage(axes: Axes, coverage: dict[float, float]) -> None:
     scales = sorted(coverage)
-    axes.plot(scales, [100 * coverage[scale] for scale in scales], color=_COLOUR, linewidth=2)
+    axes.plot(scales, [100 * coverage[scale] for scale in scales], color=_COLOR, linewidth=2)
     for scale in _SHOWN_SCALES:
         if scale in coverage:
             share = 100 * coverage[scale]
-            axes.plot([scale], [share], "o", color=_COLOUR)
+            axes.plot([scale], [share], "o", color=_COLOR)
             axes.annotate(
                 f"x{scale:g}: {share:.1f} %", (scale, share), (6, -14), textcoords="offset points"
             )

@@ -3,6 +3,7 @@
 The schema is described in tfrecords/README.md.
 """
 
+import os
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,8 @@ def to_example(
     features = {
         signature.IMAGE_ENCODED: _bytes([encoded]),
         signature.IMAGE_FORMAT: _bytes([b"jpeg" if encoded.startswith(JPEG_START) else b"png"]),
-        signature.IMAGE_FILENAME: _bytes([name.encode()]),
-        signature.IMAGE_SOURCE_ID: _bytes([name.encode()]),
+        signature.IMAGE_FILENAME: _bytes([os.fsencode(name)]),
+        signature.IMAGE_SOURCE_ID: _bytes([os.fsencode(name)]),
         signature.IMAGE_HEIGHT: _ints([height]),
         signature.IMAGE_WIDTH: _ints([width]),
         signature.ANNOTATED_FACES: _ints([faces if annotated is None else annotated]),

@@ -35,14 +35,15 @@ from ssh_tf.data.readers.wider_mat import read_mat_annotations
 from ssh_tf.data.readers.yolo import CLASSES, read_yolo
 from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file, existing_folder
+from ssh_tf.imaging import pillow
 from ssh_tf.imaging.header import orientation, stored_size, turned_size
 
 BoxesOn = Literal["upright", "stored"]
 Kind = Literal["wider", "csv", "coco", "voc", "yolo"]
 
-# Images and faces of WIDER FACE's own splits.
+# Images and faces of WIDER FACE's splits.
 OFFICIAL_COUNTS = {"train": (12_880, 159_424), "val": (3_226, 39_708)}
-# The most bytes of a file of annotations, and of one for a single image: COCO's own has 2**28.7.
+# The most bytes of a file of annotations, and of one for a single image: COCO's has 2**28.7.
 _MOST_BYTES, _MOST_LABEL_BYTES = 2**29, 2**24
 
 
@@ -178,16 +179,19 @@ def open_annotations(
     )
 
 
-def annotated_size(images: FolderImages, boxes_on: BoxesOn, name: str) -> tuple[int, int]:
+def annotated_size(images: FolderImages, boxes_on: BoxesOn, name: str) -> tuple[int, int] | None:
     """Returns height and width of an image, px, in the orientation that its boxes are drawn in.
 
-    Raises:
-        UserError: If it is not a JPEG or PNG.
+    None stands for an image that can't be read; who reads its pixels says why.
     """
-    encoded = images.read_head(name)
-    size = stored_size(encoded)
-    if size is None:
-        raise UserError(f"{images.describe(name)} is neither JPEG nor PNG.")
+    try:
+        encoded = images.read_head(name)
+        size = stored_size(encoded)
+        if size is None:  # neither JPEG nor PNG
+            pixels = pillow.decode(images.read(name), name, upright=boxes_on == "upright")
+            return pixels.shape[0], pixels.shape[1]
+    except UserError:
+        return None
     return turned_size(size, orientation(encoded)) if boxes_on == "upright" else size
 
 

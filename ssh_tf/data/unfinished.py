@@ -68,8 +68,8 @@ class Unfinished:
             other = json.loads(path.read_bytes())
         except (OSError, ValueError, RecursionError):
             other = None  # None yet, or damaged: each note names the plan that it belongs to.
-        if isinstance(other, dict) and other != self._plan:
-            differs = [key for key in self._plan if other.get(key) != self._plan[key]]
+        known = other if isinstance(other, dict) else self._plan
+        if differs := [key for key, value in self._plan.items() if known.get(key) != value]:
             raise UserError(
                 f"{self._folder.parent} holds part of another build (other: {', '.join(differs)}). "
                 "Name another folder, or delete it."

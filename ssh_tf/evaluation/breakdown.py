@@ -95,17 +95,22 @@ class ImageResult:
 
     Attributes:
         name: `event/stem`.
-        point: What is found and missed in it.
+        score: The operating point.
         found: `[T, 4]` float64, `x, y, w, h` px, right detections.
         false: `[D, 4]`, wrong ones.
         missed: `[F, 4]`, annotated boxes that nothing found.
     """
 
     name: str
-    point: Point
+    score: float
     found: np.ndarray
     false: np.ndarray
     missed: np.ndarray
+
+    @property
+    def point(self) -> Point:
+        """Counts what is found and missed in it."""
+        return Point(self.score, len(self.found), len(self.false), len(self.missed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +280,7 @@ def worst_images(
     mistakes += np.bincount(matches.images[false], minlength=images)
     rows = np.argsort(-mistakes, kind="stable")[:WORST_IMAGES]
     return [
-        _image_result(
+        ImageResult(
             truth.names[row],
             score,
             matches.boxes[found & (matches.images == row)],
@@ -284,14 +289,6 @@ def worst_images(
         )
         for row in rows[mistakes[rows] > 0]
     ]
-
-
-def _image_result(
-    name: str, score: float, found: np.ndarray, false: np.ndarray, missed: np.ndarray
-) -> ImageResult:
-    return ImageResult(
-        name, Point(score, len(found), len(false), len(missed)), found, false, missed
-    )
 
 
 def _joined(faces: list[np.ndarray]) -> np.ndarray:

@@ -59,7 +59,9 @@ def refuse_equal_keys(names: Iterable[str], key: Callable[[str], str] = image_ke
     for name in names:
         other = firsts.setdefault(key(name), name)
         if other != name:
-            raise UserError(f"{other} and {name} would share a result, {key(name)}. Rename one.")
+            raise UserError(
+                f"{other} and {name} would both have the result {key(name)}. Rename one."
+            )
 
 
 def write_wider(folder: Path, name: str, boxes: np.ndarray, scores: np.ndarray) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from ssh_tf.evaluation import figures, markdown
 from ssh_tf.evaluation.breakdown import Breakdown, ImageResult, Point
 from ssh_tf.evaluation.curves import AnyCurve, Curve, RocCurve
-from ssh_tf.evaluation.summary import Summary, is_partial, title_of
+from ssh_tf.evaluation.summary import WIDER_VAL_IMAGES, Summary, is_partial, title_of
 from ssh_tf.files import write_text
 
 
@@ -41,15 +41,12 @@ def write_report(
         breakdown: Parts of the evaluation to report.
         images: `event/stem` to image file, for the sheet of the worst images.
     """
-    title = title_of(summary.dataset, curves)
+    title, partial = title_of(summary.dataset, curves), is_partial(summary, curves)
     lines = _with_own(summary, curves, {} if others is None else others)
+    part = f" (dashed: {summary.images:,} of {WIDER_VAL_IMAGES:,} images)" if partial else ""
     for setting, named in lines.items():
-        figure = figures.precision_recall(
-            title if len(curves) == 1 else f"{title}, {setting}",
-            named,
-            own=summary.name,
-            partial=is_partial(summary, curves),
-        )
+        heading = (title if len(curves) == 1 else f"{title}, {setting}") + part
+        figure = figures.precision_recall(heading, named, own=summary.name, partial=partial)
         figures.save(figure, folder / f"pr_{setting}.png", folder / f"pr_{setting}.pdf")
     sections = [markdown.ap_section(summary, lines)]
     results: dict[str, Any] = {"ap": _finite_ap(curves)}

@@ -102,10 +102,10 @@ def _claim(folder: Path, fingerprint: str) -> None:
     """Notes whose results a folder holds, or checks that they are this detector's."""
     path, origin = folder / ORIGIN, f"{fingerprint}\n"
     if not path.exists():
-        strange = next(result_files(folder), None)
-        if strange is not None:
+        unclaimed = next(result_files(folder), None)
+        if unclaimed is not None:
             raise UserError(
-                f"{folder} holds result files such as {strange}, but no {ORIGIN} that says whose "
+                f"{folder} holds result files such as {unclaimed}, but no {ORIGIN} that says whose "
                 "they are. Name another folder for the results."
             )
         write_text(path, origin)

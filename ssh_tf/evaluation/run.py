@@ -12,7 +12,7 @@ from ssh_tf.data.annotations import AnnotatedImage
 from ssh_tf.data.readers.wider import find_split, read_annotations, split_layout
 from ssh_tf.data.sources import BoxesOn, open_annotations
 from ssh_tf.errors import UserError
-from ssh_tf.evaluation import fddb, pascal
+from ssh_tf.evaluation import face_eval, fddb
 from ssh_tf.evaluation.curves import Curve, RocCurve
 from ssh_tf.evaluation.detections import image_key, refuse_equal_keys
 from ssh_tf.evaluation.result_folder import detect_images, detection_seconds
@@ -189,7 +189,7 @@ def evaluate_pascal(
             as `evaluate_wider`.
     """
     folder = output_folder(out)
-    faces = pascal.load_annotations(Path(annotations))
+    faces = face_eval.load_annotations(Path(annotations))
     files = _pascal_files(existing_folder(images, "the data set's images"), faces)
     pascal_others(options, dataset, faces)
     with folder_lock(folder, _WORK):
@@ -197,15 +197,15 @@ def evaluate_pascal(
         return score_pascal(dataset, folder / "detections", annotations, folder, options=options)
 
 
-def _pascal_files(root: Path, faces: Mapping[str, pascal.AnnotatedFaces]) -> dict[str, Path]:
+def _pascal_files(root: Path, faces: Mapping[str, face_eval.AnnotatedFaces]) -> dict[str, Path]:
     """Finds each annotated image: key to file, which may be absent."""
     there = {name.as_posix(): path for path, name in find_images([root]).images}
-    annotated = [name for name in there if pascal.image_key(name) in faces]
+    annotated = [name for name in there if face_eval.image_key(name) in faces]
     try:
-        refuse_equal_keys(annotated, pascal.image_key)
+        refuse_equal_keys(annotated, face_eval.image_key)
     except UserError as error:
         raise UserError(f"{root}: {error} Or name the folder of the photos alone.") from error
-    found = {pascal.image_key(name): there[name] for name in annotated}
+    found = {face_eval.image_key(name): there[name] for name in annotated}
     return {key: found.get(key, root / f"{key}.jpg") for key in faces}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ssh_tf.errors import UserError
-from ssh_tf.evaluation import fddb, pascal, wider
+from ssh_tf.evaluation import face_eval, fddb, pascal, wider
 from ssh_tf.evaluation.breakdown import OPERATING_SCORE, break_down
 from ssh_tf.evaluation.curves import AnyCurve, Curve, RocCurve, published_curves, published_rocs
 from ssh_tf.evaluation.detections import read_wider, refuse_fractions
@@ -139,9 +139,9 @@ def score_pascal(
     """
     started = time.monotonic()
     folder = output_folder(out)
-    faces = pascal.load_annotations(Path(annotations))
+    faces = face_eval.load_annotations(Path(annotations))
     others = pascal_others(options, dataset, faces)
-    found = pascal.read_detections(Path(detections))
+    found = face_eval.read_detections(Path(detections))
     curves = {dataset: pascal.evaluate(found, faces).curve}
     summary = _summary(dataset, len(faces), [found.boxes], options, started)
     write_report(folder, summary, curves, others=others)
@@ -167,7 +167,7 @@ def fddb_others(options: Options) -> dict[str, dict[str, RocCurve]]:
 
 
 def pascal_others(
-    options: Options, dataset: str, faces: Mapping[str, pascal.AnnotatedFaces]
+    options: Options, dataset: str, faces: Mapping[str, face_eval.AnnotatedFaces]
 ) -> dict[str, dict[str, Curve]]:
     """Scores each published `<method>.txt` in face-eval's format, as `wider_others` does."""
     if options.published is None:
@@ -180,8 +180,8 @@ def pascal_others(
     return _without_own(options, {dataset: curves})
 
 
-def _published_pascal(file: Path, faces: Mapping[str, pascal.AnnotatedFaces]) -> Curve:
-    found = pascal.read_detections(file)
+def _published_pascal(file: Path, faces: Mapping[str, face_eval.AnnotatedFaces]) -> Curve:
+    found = face_eval.read_detections(file)
     return pascal.evaluate(found, faces, minimum_iou=pascal.iou_of(file.stem)).curve
 
 

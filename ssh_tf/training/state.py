@@ -8,13 +8,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ssh_tf.config import Config
+from ssh_tf.config import Config, ModelConfig
 from ssh_tf.model.ohem import training_model
 from ssh_tf.model.precision import precision
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import build_network
 from ssh_tf.training.optimizer import make_optimizer
 from ssh_tf.training.strategy import micro_batches
+from ssh_tf.zoo.models import find_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,7 @@ def build_state(
     with strategy.scope():
         with precision(config.train.precision):
             network = (
-                build_network(config.model, seed=config.train.seed)
+                build_network(_start(config.model), seed=config.train.seed)
                 if means is None
                 else SSH(config.model, means)
             )
@@ -68,6 +69,12 @@ def build_state(
             else []
         )
     return State(network, training, optimizer, kept, averages)
+
+
+def _start(config: ModelConfig) -> ModelConfig:
+    """Replaces a model's name by the file of its weights."""
+    named = find_model(config.weights)
+    return config if named is None else config.model_copy(update={"weights": str(named.file())})
 
 
 def make_accumulators(variables: list[Any]) -> list[tf.Variable]:

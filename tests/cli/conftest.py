@@ -17,7 +17,8 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
     """Makes every model load as `Stub`; lists what was asked for."""
     calls: list[tuple[Any, dict[str, Any]]] = []
 
-    def load(path: Any, **settings: Any) -> Stub:
+    def load(path: Any, *, progress: Any = None, **settings: Any) -> Stub:
+        del progress
         calls.append((path, settings))
         return Stub()
 

@@ -1,5 +1,7 @@
 """Tests of `ssh-tf export` and `convert`."""
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,3 +29,27 @@ def test_export_passes_model_and_rows_and_prints_the_version(
     assert calls == [((Stub.network, Stub.config, "models", options), {})]
     assert loads == [("m", {"max_detections": 9})]  # which reaches the rows by its configuration
     assert capsys.readouterr().out == "Exported models/3\nNext: ssh-tf serve --model_dir models\n"
+
+
+def test_other_formats_are_written_by_their_own_function(
+    loads: list[tuple[Any, dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    def export(network: Any, config: Any, out: str) -> str:
+        assert (network, config) == (Stub.network, Stub.config)
+        return out
+
+    monkeypatch.setattr("ssh_tf.inference.runtimes.choice.require_runtime", lambda name: None)
+    monkeypatch.setitem(sys.modules, "ssh_tf.export.onnx", SimpleNamespace(export_onnx=export))
+    assert cli.main(["export", "--model", "m", "--format", "onnx", "--precision", "bfloat16"]) == 0
+    assert capsys.readouterr().out == "Exported export/ssh.onnx\n"
+    assert loads == [("m", {"precision": "bfloat16"})]
+
+
+def test_flags_of_the_savedmodel_are_refused_for_other_formats(capsys: pytest.CaptureFixture[str]):
+    assert (
+        cli.main(["export", "--model", "m", "--format", "onnx", "--float16", "--version", "2"]) == 1
+    )
+    message = "--version and --float16 belong to --format savedmodel alone. Remove them."
+    assert message in capsys.readouterr().err

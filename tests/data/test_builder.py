@@ -375,6 +375,20 @@ def test_part_of_another_build_is_left_alone(root: Path, tmp_path: Path, other: 
         build_records(source, tmp_path / "out", **{"shards": 4, **other})
 
 
+def test_a_build_that_a_broken_image_stopped_goes_on_without_it(root: Path, tmp_path: Path):
+    truncate(images(root) / "1--Empty/d.jpg")
+    source, skip = open_wider(root, "train"), Checks(on_error="skip")
+    with pytest.raises(UserError, match="truncated"):
+        build_records(source, tmp_path / "out", shards=4)
+    build_records(source, tmp_path / "straight", shards=4, checks=skip)
+    with pytest.raises(StoppedError):
+        build_records(source, tmp_path / "out", shards=4, checks=skip, progress=stop_after(3))
+    with pytest.raises(UserError, match="truncated"):  # What was left out is not forgotten.
+        build_records(source, tmp_path / "out", shards=4)
+    build_records(source, tmp_path / "out", shards=4, checks=skip)
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
+
+
 def test_a_second_builder_in_a_folder_stops(root: Path, tmp_path: Path):
     (tmp_path / "out").mkdir()
     with (

@@ -40,13 +40,16 @@ def write_records(folder: Path, samples: Sequence[Sample], shards: int = 2, name
     return str(folder)
 
 
-def png_example(name: str, image: np.ndarray, corners: np.ndarray) -> bytes:
+def png_example(
+    name: str, image: np.ndarray, corners: np.ndarray, annotated: int | None = None
+) -> bytes:
     return to_example(
         encode(image, ".png"),
         name=name,
         size=image.shape[:2],
         corners=corners,
         attributes=np.zeros((len(corners), 6), int),
+        annotated=annotated,
     )
 
 
@@ -227,6 +230,17 @@ def test_images_without_a_face_are_left_out_or_kept(tmp_path: Path):
     records = write_records(tmp_path / "r", samples)
     assert sorted(names(take(records, 4))) == ["1", "1", "3", "3"]
     assert sorted(names(take(records, 4, drop_empty=False))) == ["0", "1", "2", "3"]
+
+
+def test_images_whose_annotated_boxes_all_vanished_stay_as_negatives(tmp_path: Path):
+    (tmp_path / "r").mkdir()
+    with tf.io.TFRecordWriter(str(tmp_path / "r" / "a.tfrecord")) as writer:
+        for name, corners, annotated in (("0", NO_FACE, 0), ("1", NO_FACE, 2), ("2", ONE_FACE, 1)):
+            writer.write(png_example(name, picture(8, 10), corners, annotated=annotated))
+    shard = {"name": "a.tfrecord", "bytes": (tmp_path / "r" / "a.tfrecord").stat().st_size}
+    manifest = {"schema": 1, "images": 3, "faces": 1, "shards": [shard]}
+    (tmp_path / "r" / "manifest.json").write_text(json.dumps(manifest))
+    assert sorted(names(take(str(tmp_path / "r"), 4))) == ["1", "1", "2", "2"]
 
 
 def test_a_batch_without_faces_has_padding_alone(tmp_path: Path):

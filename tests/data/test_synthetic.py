@@ -150,7 +150,7 @@ def test_faces_hardly_overlap(drawn):
 
 
 def contrast(rgb: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """How much darker the band of the eyes is than the cheeks and nose below it, in grey levels."""
+    """How much darker the band of the eyes is than the cheeks and nose below it, in gray levels."""
     levels = []
     for x, y, w, h in boxes.astype(int):
         inner = rgb[y : y + h, x + w // 5 : x + w - w // 5].mean(axis=(1, 2))
@@ -174,10 +174,10 @@ def test_blurred_faces_are_smoother(drawn):
     for rgb, boxes, attributes in drawn:
         for (x, y, w, h), flags in zip(boxes.astype(int), attributes, strict=True):
             if h > 40 and flags[0] in roughness and not flags[1:].any():
-                grey = cv2.cvtColor(rgb[y : y + h, x : x + w], cv2.COLOR_RGB2GRAY)
-                thumbnail = cv2.resize(grey, (24, 30), interpolation=cv2.INTER_AREA)
+                gray = cv2.cvtColor(rgb[y : y + h, x : x + w], cv2.COLOR_RGB2GRAY)
+                thumbnail = cv2.resize(gray, (24, 30), interpolation=cv2.INTER_AREA)
                 steps = np.abs(np.diff(thumbnail.astype(float), axis=0))
-                roughness[flags[0]].append(steps.mean() / grey.std())
+                roughness[flags[0]].append(steps.mean() / gray.std())
     assert np.median(roughness[2]) < 0.8 * np.median(roughness[0])
 
 

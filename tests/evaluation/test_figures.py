@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from ssh_tf.evaluation import figures
-from ssh_tf.evaluation.breakdown import ImageResult, Point
+from ssh_tf.evaluation.breakdown import ImageResult
 from ssh_tf.evaluation.curves import Curve, RocCurve
 
 CURVE = Curve(0.5, np.array([np.nan, 1.0, 0.5]), np.array([0.0, 0.25, 0.5]))
@@ -68,9 +68,9 @@ def test_a_name_is_drawn_whatever_it_holds(name: str, tmp_path: Path) -> None:
 
 def test_a_sheet_has_a_tile_per_image_with_its_counts() -> None:
     box, none = np.array([[1.0, 2, 30, 40]]), np.zeros((0, 4))
-    result = ImageResult("e/$a", Point(0.5, found=1, false=2, missed=0), box, box, none)
+    result = ImageResult("e/$a", 0.5, box, box, none)
     pixels = np.zeros((40, 60, 3), np.uint8)
     figure = figures.sheet("title", [(result, pixels)] * 5)
     shown = [axes for axes in figure.axes if axes.get_images()]
-    assert [axes.get_title() for axes in shown] == ["e/$a\n0 missed, 2 false, 1 found"] * 5
+    assert [axes.get_title() for axes in shown] == ["e/$a\n0 missed, 1 false, 1 found"] * 5
     assert len(shown[0].patches) == 2

@@ -10,19 +10,21 @@ from scipy.io import savemat
 
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.detections import write_wider
+from ssh_tf.evaluation.face_eval import (
+    AnnotatedFaces,
+    ResultTable,
+    from_tables,
+    image_key,
+    load_annotations,
+    read_detections,
+)
 from ssh_tf.evaluation.pascal import (
     DROPPED,
     FALSE_POSITIVE,
     TRUE_POSITIVE,
-    AnnotatedFaces,
-    ResultTable,
     evaluate,
-    from_tables,
-    image_key,
     inclusive_iou,
     iou_of,
-    load_annotations,
-    read_detections,
     refine,
 )
 
@@ -255,8 +257,8 @@ def test_two_images_of_one_key_are_refused_and_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(
         "image,x1,y1,x2,y2,ignore\na.1.jpg,0,0,40,40,0\na.2.jpg,0,0,40,40,0\n"
     )
-    with pytest.raises(UserError, match=r"a\.1\.jpg and a\.2\.jpg would share a result, a"):
+    with pytest.raises(UserError, match=r"a\.1\.jpg and a\.2\.jpg would both have the result a"):
         load_annotations(tmp_path / "a.csv")
     tables = dict.fromkeys(["x/a", "y/a"], np.zeros((0, 5)))
-    with pytest.raises(UserError, match="x/a and y/a would share a result"):
+    with pytest.raises(UserError, match="x/a and y/a would both have the result"):
         from_tables(tables)

@@ -164,7 +164,7 @@ def _breakdown(worst: list[ImageResult]) -> Breakdown:
 
 def test_parts_of_the_evaluation_stand_in_both_reports(tmp_path: Path) -> None:
     box = np.array([[1.0, 2, 30, 40]])
-    worst = [ImageResult("e/a|b", FOUND, box, box, box)]
+    worst = [ImageResult("e/a|b", 0.5, box.repeat(3, 0), box, box.repeat(2, 0))]
     write_report(tmp_path, SUMMARY, {"all": CURVE}, breakdown=_breakdown(worst))
     content = _json(tmp_path)
     # 3 of 4 detections, 3 of 5 faces: F1 is 2 * 3 / (4 + 5).
@@ -192,7 +192,7 @@ def test_parts_of_the_evaluation_stand_in_both_reports(tmp_path: Path) -> None:
 def test_worst_images_are_drawn_where_they_can_be_read(tmp_path: Path) -> None:
     box, none = np.array([[1.0, 2, 30, 40]]), np.zeros((0, 4))
     names = ("a", "absent", "broken")
-    worst = [ImageResult(name, FOUND, box, box, none) for name in names]
+    worst = [ImageResult(name, 0.5, box, box, none) for name in names]
     images = {name: tmp_path / f"{name}.jpg" for name in names}
     images["a"].write_bytes(encode(picture()))
     images["broken"].write_bytes(b"")

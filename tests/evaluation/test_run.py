@@ -287,7 +287,7 @@ def test_images_that_would_share_a_result_file_are_refused(root: Path, tmp_path:
     images = read_annotations(split.annotations)
     twin = dataclasses.replace(images[0], name=images[0].name.replace(".jpg", ".png"))
     write_annotations(split.annotations, [*images, twin])
-    with pytest.raises(UserError, match=r"a\.jpg and .*a\.png would share a result"):
+    with pytest.raises(UserError, match=r"a\.jpg and .*a\.png would both have the result"):
         detect_split(Oracle(), root, "val", tmp_path / "out")
 
 
@@ -456,7 +456,7 @@ def test_a_photo_and_its_mask_of_one_name_are_refused_and_named(tmp_path: Path):
         (root / name).write_bytes(encode(picture(), Path(name).suffix))
     oracle = Oracle()
     # Of the two b, nobody asks.
-    says = r"JPEGImages/a\.jpg and SegmentationObject/a\.png would share a result, a\."
+    says = r"JPEGImages/a\.jpg and SegmentationObject/a\.png would both have the result a\."
     with pytest.raises(UserError, match=says):
         evaluate_pascal("pascal", oracle, root, annotations, tmp_path / "out")
     assert oracle.calls == 0

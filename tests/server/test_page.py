@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import pytest
+from PIL import Image
 
 from ssh_tf.server.app import LocalServer
 from tests.support import toy
@@ -104,6 +105,29 @@ def test_boxes_lie_where_the_model_says(page: Any, photo: Path):
     pixel = "return [...context.getImageData(arguments[0], arguments[1], 1, 1).data].slice(0, 3);"
     assert page.execute_script(pixel, 25, 45) == [255, 214, 10]
     assert page.execute_script(pixel, 10, 110) != [255, 214, 10]
+
+
+def test_a_picture_is_shown_and_sent_upright(page: Any, tmp_path: Path):
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / f"{orientation}.jpg"
+        Image.fromarray(picture(120, 200)).save(path, exif=exif)
+        give(page, path)
+        upright = "200 × 120 px, " if orientation < 5 else "120 × 200 px, "
+        until(page, lambda upright=upright: text(page, "detail").startswith(upright))
+
+
+def test_scores_do_not_cover_each_other(page: Any):
+    page.execute_script(
+        "frame.width = frame.height = 400; window.written = [];"
+        "const write = context.fillText.bind(context);"
+        "context.fillText = (words, ...at) => { written.push(words); write(words, ...at); };"
+        "const box = (x, y) => [x, y, x + 100, y + 100];"
+        "faces = [{box: box(50, 50), score: 0.91}, {box: box(60, 45), score: 0.82},"
+        "  {box: box(380, 200), score: 0.73}, {box: box(200, -20), score: 0.64}]; draw();"
+    )
+    assert page.execute_script("return written") == ["0.91", "0.73", "0.64"]
 
 
 def test_a_file_that_is_no_picture_is_told(page: Any, tmp_path: Path):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from ssh_tf.config import Config, validate
+from ssh_tf.config import Config, ModelConfig, validate
 from ssh_tf.data.annotations import AnnotatedImage
 from ssh_tf.data.readers.wider import split_layout, write_annotations
 from ssh_tf.model.ssh import SSH
@@ -97,7 +97,20 @@ def small_network() -> SSH:
     Its outputs are spread out: scores from 0 to 1 and boxes unlike their anchors, so that a wrong
     order or a missed step shows.
     """
-    network = build_network(small_config().model, seed=0)
+    return _spread_out(build_network(small_config().model, seed=0))
+
+
+@functools.cache
+def narrow_network() -> SSH:
+    """A network of few weights, quick to convert; as `small_network`."""
+    modules = tuple(module.model_copy(update={"channels": 8}) for module in ModelConfig().modules)
+    config = ModelConfig(
+        backbone="mobilenet", width=0.125, fuse_channels=8, modules=modules, weights="random"
+    )
+    return _spread_out(build_network(config, seed=0))
+
+
+def _spread_out(network: SSH) -> SSH:
     for module in network.config.modules:
         for kind in ("cls", "box"):
             kernel = network.get_layer(f"{module.name}_{kind}").kernel

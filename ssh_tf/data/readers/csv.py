@@ -22,7 +22,7 @@ def read_csv(content: bytes, file: Path) -> list[AnnotatedImage]:
 
     Its header names the columns: `image` (path relative to the images' folder), the box as `x`,
     `y`, `w`, `h` or as `x1`, `y1`, `x2`, `y2` (px, half-open: `w = x2 - x1`) and any of WIDER's
-    attributes. Rows of one image need not stand together. An image without a face has one row with
+    attributes. Rows of one image may be apart. An image without a face has one row with
     an empty box.
 
     Args:

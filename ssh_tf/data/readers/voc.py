@@ -60,7 +60,7 @@ class _Document:
     def _end(self, tag: str) -> None:
         self._tags.pop()
         parents, text = tuple(self._tags), "".join(self._text).strip()
-        # Parts of an object, as the head of a person, have boxes of their own, one level down.
+        # Parts of an object, as the head of a person, have boxes, too, one level down.
         if parents in (_OBJECT, (*_OBJECT, "bndbox")):
             self.objects[-1].values[tag] = text
         elif parents in (("annotation",), ("annotation", "size")):
@@ -97,7 +97,7 @@ def read_voc(
         UserError: If a file is malformed; the message starts with `file:line`.
 
     Note:
-        VOC's own files count pixels from 1 and `xmax` is the last pixel; most programs that write
+        VOC's files count pixels from 1 and `xmax` is the last pixel; most programs that write
         this format count from 0 and write `x + w`. A 0 among all `xmin` and `ymin` tells which.
 
     References:

@@ -4,7 +4,7 @@ Reads and writes text only, never pictures. Must not import TensorFlow.
 
 The annotation file holds one entry per image: its name, the number of faces, then one row per face,
 `x y w h blur expression illumination invalid occlusion pose`. The files in circulation differ in
-what stands after a count of 0 (nothing, or one row of zeros); both are read.
+what follows a count of 0 (nothing, or one row of zeros); both are read.
 """
 
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ def find_split(root: Path, split: str) -> WiderSplit:
 
     Args:
         root: Folder that holds `WIDER_<split>` and `wider_face_split`.
-        split: `train`, `val` or the name of one's own split.
+        split: `train`, `val` or the name of another split.
 
     Returns:
         The split's existing images folder and annotation file.
@@ -125,7 +125,7 @@ def parse_annotations(content: bytes, file: Path) -> list[AnnotatedImage]:
         image, at = _read_entry(lines, at)
         if image.name in seen:
             raise start.error(
-                f"each image once (it stands in line {seen[image.name]} already)",
+                f"each image once (it is in line {seen[image.name]} already)",
                 "Remove one of the two entries.",
             )
         seen[image.name] = start.number
@@ -164,7 +164,7 @@ def _read_lines(content: bytes, file: Path) -> list[_Line]:
             f"{file}:{number}: expected UTF-8 text, received the bytes {received!r}. "
             "Save the annotations as UTF-8."
         ) from error
-    # Not splitlines(): it also breaks at characters that may stand inside a name.
+    # Not splitlines(): it also breaks at characters that a name may hold.
     lines = [_Line(file, i, s.strip()) for i, s in enumerate(text.split("\n"), 1) if s.strip()]
     if not lines:
         raise UserError(

@@ -28,7 +28,7 @@ def read_yolo(
     folder: Path,
     *,
     images: Mapping[str, str],
-    size: Callable[[str], tuple[int, int]],
+    size: Callable[[str], tuple[int, int] | None],
     label: str | None = None,
 ) -> list[AnnotatedImage]:
     """Reads label files in YOLO's format.
@@ -41,7 +41,8 @@ def read_yolo(
         folder: What the files are below; the classes' names are in its `classes.txt`, or in
             `data.yaml` there or one folder up. Without them a class is named by its number.
         images: Path without suffix to path, of the images there are.
-        size: Height and width, px, of an image in the orientation that it was annotated in.
+        size: Height and width, px, of an image in the orientation that it was annotated in; None
+            if it can't be read, in which case its boxes have no meaning.
         label: Name of the class that is the face, see `face_class`.
 
     Returns:
@@ -68,7 +69,7 @@ def read_yolo(
         faces = [(line, fractions) for line, name, fractions in rows if name == chosen]
         if key not in images:
             raise UserError(f"{path}: there is no image {key}.jpg, .jpeg or .png for it.")
-        height, width = size(images[key]) if faces else (1, 1)
+        height, width = (faces and size(images[key])) or (1, 1)
         entries.append(
             annotated(
                 images[key],

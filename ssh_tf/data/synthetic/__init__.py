@@ -1,4 +1,4 @@
-"""Draws a cartoon face data set in WIDER FACE's own layout, so that everything runs without it.
+"""Draws a cartoon face data set in WIDER FACE's layout, so that everything runs without it.
 
 Pure drawing with seeded generators. Must not import TensorFlow.
 
@@ -7,7 +7,7 @@ the camera (tint, blur, noise). Heads are drawn in face units: the origin is the
 face, `v` runs from -1 at the hairline to 1 at the chin, `u` from -0.8 to 0.8 cheek to cheek.
 
 Modules may import those to their right only:
-`dataset > scene > (backgrounds > things) | (heads > people) > shapes > colours`.
+`dataset > scene > (backgrounds > things) | (heads > people) > shapes > colors`.
 """
 
 from ssh_tf.data.synthetic.dataset import SMALLEST_MEAN_SIDE_PX, generate

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ssh_tf.data.synthetic.colours import hsv, muted, pick, scaled
+from ssh_tf.data.synthetic.colors import hsv, muted, pick, scaled
 from ssh_tf.data.synthetic.shapes import Pen, blob, blur, placed, rectangle
 from ssh_tf.data.synthetic.things import leaves
 
@@ -57,8 +57,8 @@ def _garden(rng: np.random.Generator, pen: Pen, width: float, height: float) -> 
         pen.fill(rectangle(x, 0, x + trunk, height), hsv(0.08, 0.4, rng.uniform(0.2, 0.45)))
     for _ in range(int(rng.integers(6, 18))):
         place = placed(rng.uniform(0, width), rng.uniform(0, height), rng.uniform(0.06, 0.25), 0)
-        for points, colour in leaves(rng):
-            pen.mapped(place).fill(points, colour)
+        for points, color in leaves(rng):
+            pen.mapped(place).fill(points, color)
 
 
 def _room(rng: np.random.Generator, pen: Pen, width: float, height: float) -> None:

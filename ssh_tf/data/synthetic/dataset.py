@@ -16,6 +16,7 @@ from ssh_tf.errors import UserError
 from ssh_tf.files import atomic_folder, output_folder
 from ssh_tf.progress import Progress, silent
 
+LARGEST_MEAN_SIDE_PX = 5000  # Times exp(0.35), the most that a side grows, is below MAX_PIXELS.
 SMALLEST_MEAN_SIDE_PX = 96  # Times exp(-0.35), the most that a side shrinks, is above the smallest.
 _EVENTS = ("Group", "Crowd", "Portrait", "Scenery")
 _CROWD_FROM = 15  # Faces in a picture of the event "Crowd".
@@ -34,7 +35,7 @@ def generate(
     """Draws a data set into `out/WIDER_<split>` and `out/wider_face_split`.
 
     Picture `i` depends on `seed`, `split`, `i` and the size alone, not on how many are drawn.
-    The split is drawn aside and renamed when complete; its annotations are written last.
+    The split is renamed to its place when it is complete; its annotations are written last.
 
     Args:
         out: Root folder of the data set; made if absent. Other splits in it stay.
@@ -42,7 +43,7 @@ def generate(
         seed: From 0. The same seed gives the same bytes.
         split: Letters, digits, `-` and `_`.
         size: Mean height and width of the pictures, px; they vary around it in size and aspect.
-        smallest_px: Lowest face, px, from `SMALLEST_FACE_PX` to half of the smaller mean side.
+        smallest_px: Minimum face height, px, from `SMALLEST_FACE_PX` to half of the smaller side.
         progress: See `ssh_tf.progress`.
 
     Raises:
@@ -51,19 +52,20 @@ def generate(
     _check_settings(images, seed, split, size, smallest_px)
     root = output_folder(out)
     layout = split_layout(root, split)
-    final = layout.images_dir.parent
-    for taken in (final, layout.annotations):
+    split_folder = layout.images_dir.parent
+    for taken in (split_folder, layout.annotations):
         if taken.exists():
             raise UserError(
                 f"{taken} exists already; expected a new split. Remove it or name another split."
             )
     entries = []
     tick = progress(f"draw {split}", images)
-    with atomic_folder(final) as aside:  # Of two calls at once the second can't rename.
+    # Of two calls at once the second can't rename.
+    with atomic_folder(split_folder) as temporary:
         for index in range(images):
             rng = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
-            drawn = _draw(rng, size, smallest_px)
-            entries.append(_write_image(aside / "images", index, *drawn))
+            picture = _draw(rng, size, smallest_px)
+            entries.append(_write_image(temporary / "images", index, *picture))
             tick()
     layout.annotations.parent.mkdir(exist_ok=True)
     write_annotations(layout.annotations, entries)
@@ -76,9 +78,10 @@ def _check_settings(
         raise UserError(f"images must be at least 1. Received: {images}.")
     if seed < 0:
         raise UserError(f"seed must be 0 or more. Received: {seed}.")
-    if min(size) < SMALLEST_MEAN_SIDE_PX:
+    if min(size) < SMALLEST_MEAN_SIDE_PX or max(size) > LARGEST_MEAN_SIDE_PX:
         raise UserError(
-            f"width and height must be at least {SMALLEST_MEAN_SIDE_PX} px. "
+            f"width and height must be at least {SMALLEST_MEAN_SIDE_PX} and at most "
+            f"{LARGEST_MEAN_SIDE_PX} px. "
             f"Received: {size[1]} x {size[0]}."
         )
     if not SMALLEST_FACE_PX <= smallest_px <= min(size) // 2:

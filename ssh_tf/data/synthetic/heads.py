@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ssh_tf.data.synthetic.colours import Colour, scaled
+from ssh_tf.data.synthetic.colors import Color, scaled
 from ssh_tf.data.synthetic.people import Look, face_outline
 from ssh_tf.data.synthetic.shapes import Pen, arc, blob, rotation
 
@@ -101,8 +101,8 @@ def _paint_nose(pen: Pen, look: Look) -> None:
 
 
 def _paint_mouth(pen: Pen, look: Look) -> None:
-    lips: Colour = (0.75 * look.skin[0], 0.45 * look.skin[1], 0.45 * look.skin[2])
-    inside: Colour = (70, 20, 24)
+    lips: Color = (0.75 * look.skin[0], 0.45 * look.skin[1], 0.45 * look.skin[2])
+    inside: Color = (70, 20, 24)
     if look.mouth == "closed":
         pen.fill(blob(0, 0.55, 0.28, 0.075), lips)
         pen.stroke(np.array([[-0.27, 0.55], [0.27, 0.55]]), scaled(lips, 0.6), 0.03)
@@ -133,12 +133,12 @@ def _paint_front_hair(pen: Pen, look: Look) -> None:
 
 
 def _paint_headgear(pen: Pen, look: Look) -> None:
-    colour = scaled(look.shirt, 0.7 if sum(look.shirt) > 300 else 1.4)
-    pen.fill(arc(0, -0.8, 0.92, 0.8, 1, 2, 24), colour)
+    color = scaled(look.shirt, 0.7 if sum(look.shirt) > 300 else 1.4)
+    pen.fill(arc(0, -0.8, 0.92, 0.8, 1, 2, 24), color)
     if look.accessory == "hat":
-        pen.fill(blob(0, -0.83, 1.5, 0.17), scaled(colour, 0.8))
+        pen.fill(blob(0, -0.83, 1.5, 0.17), scaled(color, 0.8))
     else:
-        pen.fill(arc(0.25 * look.yaw, -0.85, 0.75, 0.26, 0, 1), scaled(colour, 0.65))
+        pen.fill(arc(0.25 * look.yaw, -0.85, 0.75, 0.26, 0, 1), scaled(color, 0.65))
 
 
 def _paint_on_face(pen: Pen, look: Look) -> list[np.ndarray]:
@@ -147,7 +147,7 @@ def _paint_on_face(pen: Pen, look: Look) -> list[np.ndarray]:
     if look.accessory == "mask":
         mask = np.array([[-0.8, 0.1], [0, 0.0], [0.8, 0.1], [0.7, 0.6], [0.3, 1.0], [-0.3, 1.0]])
         mask = np.concatenate([mask, [[-0.7, 0.6]]])
-        cloth: Colour = (186, 208, 222)
+        cloth: Color = (186, 208, 222)
         pen.fill(mask, cloth)
         for y in (0.3, 0.55):
             pen.stroke(np.array([[-0.6, y], [0.6, y]]), scaled(cloth, 0.85), 0.03)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssh_tf.data.synthetic.colours import HAIRS, SKINS, Colour, jitter, muted, pick
+from ssh_tf.data.synthetic.colors import HAIRS, SKINS, Color, jitter, muted, pick
 from ssh_tf.data.synthetic.shapes import blob, rotation
 
 SMALLEST_FACE_PX = 12
@@ -20,9 +20,9 @@ _EMPTY_SHARE, _CROWD_SHARE = 0.08, 0.08
 class Look:
     """What a person looks like; all lengths in face units, angles in radians."""
 
-    skin: Colour
-    hair: Colour
-    shirt: Colour
+    skin: Color
+    hair: Color
+    shirt: Color
     hair_style: str
     mouth: str
     accessory: str

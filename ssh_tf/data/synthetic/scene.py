@@ -126,13 +126,13 @@ def _draw_person(
     """
     rows, columns = _window(person, scene.owner.shape)
     high, wide = rows.stop - rows.start, columns.stop - columns.start
-    # Small faces are drawn larger and averaged: lines of less than a pixel become grey levels.
+    # Small faces are drawn larger and averaged: lines of less than a pixel become gray levels.
     zoom = 4 if person.unit < 20 else 2 if person.unit < 60 else 1
     canvas = np.zeros((high * zoom, wide * zoom, 4), np.uint8)
     x, y = person.x - columns.start, person.y - rows.start
     to_pixels = np.array([[person.unit, 0, x], [0, person.unit, y]])
     covers = paint_person(Pen(canvas, to_pixels * zoom), person.look)
-    # Colours drawn on zeros with their coverage as fourth channel are premultiplied by it.
+    # Colors drawn on zeros with their coverage as fourth channel are premultiplied by it.
     layer = cv2.resize(canvas, (wide, high), interpolation=cv2.INTER_AREA).astype(np.float32)
     u = ((np.arange(wide, dtype=np.float32) + 0.5 - x) / person.unit)[None, :]
     v = ((np.arange(high, dtype=np.float32) + 0.5 - y) / person.unit)[:, None]
@@ -208,14 +208,14 @@ def _draw_occluder(rng: np.random.Generator, scene: Scene, person: Person) -> No
     x, y = np.array([person.x, person.y]) + away * person.unit
     to_pixels = placed(x, y, size * person.unit, rng.uniform(-0.5, 0.5))
     mask = np.zeros(scene.owner.shape, np.uint8)
-    for points, colour in occluder(rng):
-        Pen(scene.image, to_pixels).fill(points, colour)
+    for points, color in occluder(rng):
+        Pen(scene.image, to_pixels).fill(points, color)
         Pen(mask, to_pixels).fill(points, (255, 255, 255))
     scene.owner[mask > 127] = -1
 
 
 def _camera(rng: np.random.Generator, scene: Scene) -> np.ndarray:
-    """Returns the picture as taken: blurred, tinted or grey, dimmed and noisy."""
+    """Returns the picture as taken: blurred, tinted or gray, dimmed and noisy."""
     image = scene.image if scene.blur_px == 0 else blur(scene.image, scene.blur_px)
     if rng.random() < 0.05:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ssh_tf.data.synthetic.colours import Colour
+from ssh_tf.data.synthetic.colors import Color
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +16,16 @@ class Pen:
     canvas: np.ndarray
     matrix: np.ndarray
 
-    def fill(self, points: np.ndarray, colour: Colour) -> None:
+    def fill(self, points: np.ndarray, color: Color) -> None:
         """Fills a polygon `[K, 2]` with anti-aliased edges."""
-        cv2.fillPoly(self.canvas, [self._fixed(points)], (*colour, 255), cv2.LINE_AA, shift=4)
+        cv2.fillPoly(self.canvas, [self._fixed(points)], (*color, 255), cv2.LINE_AA, shift=4)
 
-    def stroke(self, points: np.ndarray, colour: Colour, width: float) -> None:
+    def stroke(self, points: np.ndarray, color: Color, width: float) -> None:
         """Draws a polyline `[K, 2]` of the given width in drawing units."""
         scale = math.sqrt(abs(float(np.linalg.det(self.matrix[:, :2]))))
         thick = max(1, round(width * scale))
         cv2.polylines(
-            self.canvas, [self._fixed(points)], False, (*colour, 255), thick, cv2.LINE_AA, 4
+            self.canvas, [self._fixed(points)], False, (*color, 255), thick, cv2.LINE_AA, 4
         )
 
     def mapped(self, matrix: np.ndarray) -> "Pen":

@@ -4,15 +4,15 @@ import math
 
 import numpy as np
 
-from ssh_tf.data.synthetic.colours import HAIRS, SKINS, Colour, hsv, jitter, muted, pick, scaled
+from ssh_tf.data.synthetic.colors import HAIRS, SKINS, Color, hsv, jitter, muted, pick, scaled
 from ssh_tf.data.synthetic.shapes import Pen, blob, placed, rectangle, rotation
 
-Shapes = list[tuple[np.ndarray, Colour]]
+Shapes = list[tuple[np.ndarray, Color]]
 """Polygons `[K, 2]` within about the unit disc, painted in order."""
 
 
 def draw_distractors(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Draws things that share one cue with a face: its shape, colour, size, dots or body."""
+    """Draws things that share one cue with a face: its shape, color, size, dots or body."""
     if rng.random() < 0.25:
         return
     height, width = image.shape[:2]
@@ -20,8 +20,8 @@ def draw_distractors(rng: np.random.Generator, image: np.ndarray) -> None:
     for _ in range(int(rng.integers(1, 8))):
         radius = math.exp(rng.uniform(math.log(5), math.log(0.22 * min(height, width))))
         place = placed(rng.uniform(0, width), rng.uniform(0, height), radius, rng.normal(0, 0.25))
-        for points, colour in pick(rng, kinds)(rng):
-            Pen(image, place).fill(points, colour)
+        for points, color in pick(rng, kinds)(rng):
+            Pen(image, place).fill(points, color)
 
 
 def occluder(rng: np.random.Generator) -> Shapes:
@@ -30,28 +30,28 @@ def occluder(rng: np.random.Generator) -> Shapes:
 
 
 def _board(rng: np.random.Generator) -> Shapes:
-    colour = muted(rng, 0.6)
+    color = muted(rng, 0.6)
     width, height = rng.uniform(0.5, 1.0, 2)
     return [
-        (rectangle(-width, -height, width, height), scaled(colour, 0.7)),
-        (rectangle(-width * 0.9, -height * 0.9, width * 0.9, height * 0.9), colour),
+        (rectangle(-width, -height, width, height), scaled(color, 0.7)),
+        (rectangle(-width * 0.9, -height * 0.9, width * 0.9, height * 0.9), color),
     ]
 
 
 def _pole(rng: np.random.Generator) -> Shapes:
-    colour = muted(rng, 0.4)
+    color = muted(rng, 0.4)
     width = rng.uniform(0.15, 0.4)
     return [
-        (rectangle(-width, -6, width, 6), colour),
-        (rectangle(width * 0.3, -6, width * 0.9, 6), scaled(colour, 0.75)),
+        (rectangle(-width, -6, width, 6), color),
+        (rectangle(width * 0.3, -6, width * 0.9, 6), scaled(color, 0.75)),
     ]
 
 
 def _balloon(rng: np.random.Generator) -> Shapes:
-    colour = muted(rng, 0.8)
+    color = muted(rng, 0.8)
     return [
-        (blob(0, 0, 0.9, 1.0), colour),
-        (blob(-0.3, -0.4, 0.16, 0.22), scaled(colour, 1.35)),
+        (blob(0, 0, 0.9, 1.0), color),
+        (blob(-0.3, -0.4, 0.16, 0.22), scaled(color, 1.35)),
     ]
 
 
@@ -81,16 +81,16 @@ def leaves(rng: np.random.Generator) -> Shapes:
 
 
 def _disc(rng: np.random.Generator) -> Shapes:
-    colour = pick(rng, (muted(rng, 0.7), jitter(rng, pick(rng, SKINS), 10)))
-    return [(blob(0, 0, rng.uniform(0.65, 1), 1), colour)]
+    color = pick(rng, (muted(rng, 0.7), jitter(rng, pick(rng, SKINS), 10)))
+    return [(blob(0, 0, rng.uniform(0.65, 1), 1), color)]
 
 
 def _ball(rng: np.random.Generator) -> Shapes:
-    colour, stripe = muted(rng, 0.7), muted(rng, 0.7)
-    shapes: Shapes = [(blob(0, 0, 1, 1), colour)]
+    color, stripe = muted(rng, 0.7), muted(rng, 0.7)
+    shapes: Shapes = [(blob(0, 0, 1, 1), color)]
     for x in (-0.45, 0.45):
         shapes.append((blob(x, 0, 0.16, 0.8), stripe))
-    shapes.append((blob(-0.35, -0.45, 0.2, 0.15), scaled(colour, 1.3)))
+    shapes.append((blob(-0.35, -0.45, 0.2, 0.15), scaled(color, 1.3)))
     return shapes
 
 
@@ -106,9 +106,9 @@ def _clock(rng: np.random.Generator) -> Shapes:
 
 
 def _one_dot(rng: np.random.Generator) -> Shapes:
-    colour = jitter(rng, pick(rng, SKINS), 10)
+    color = jitter(rng, pick(rng, SKINS), 10)
     x, y = rng.uniform(-0.35, 0.35, 2)
-    return [(blob(0, 0, 0.8, 1), colour), (blob(x, y, 0.14, 0.12), scaled(colour, 0.25))]
+    return [(blob(0, 0, 0.8, 1), color), (blob(x, y, 0.14, 0.12), scaled(color, 0.25))]
 
 
 def _socket(rng: np.random.Generator) -> Shapes:

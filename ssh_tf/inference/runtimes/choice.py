@@ -38,13 +38,25 @@ def load_runtime(name: str, network: SSH, precision: str) -> Forward:
     if name == "auto":
         name = fastest_runtime(precision)
         _LOG.info("Runtime: %s, the fastest that is installed", name)
-    packages, extra = _PACKAGES[name]
-    if not _installed(name):
-        missing = ", ".join(one for one in packages if importlib.util.find_spec(one) is None)
-        raise UserError(f"The runtime {name} needs {missing}: pip install 'ssh-tf[{extra}]'")
+    require_runtime(name)
     module = importlib.import_module(f"ssh_tf.inference.runtimes.{name}")
     forward: Forward = module.load(network, precision)
     return forward
+
+
+def require_runtime(name: str) -> None:
+    """Refuses a runtime that is not installed.
+
+    Raises:
+        UserError: Naming what is missing and how to install it.
+    """
+    packages, extra = _PACKAGES[name]
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(
+            f"The runtime {name} needs {', '.join(missing)}. Install it: "
+            f"pip install 'ssh-tf[{extra}]'"
+        )
 
 
 def fastest_runtime(precision: str) -> str:

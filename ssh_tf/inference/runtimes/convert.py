@@ -20,6 +20,8 @@ from ssh_tf.model.ssh import SSH
 _LOG = logging.getLogger(__name__)
 
 INPUT = "images"
+# The version of ONNX's operators: ONNX Runtime has known 17 since 1.12, of 2022.
+OPSET = 17
 
 
 def network_function(network: SSH, precision: str) -> tf.types.experimental.PolymorphicFunction:
@@ -36,6 +38,21 @@ def network_function(network: SSH, precision: str) -> tf.types.experimental.Poly
     exact = in_precision(network, precision).exact()
     spec = tf.TensorSpec([1, None, None, 3], tf.float32, name=INPUT)
     return tf.function(lambda images: exact(images), input_signature=[spec])
+
+
+def write_onnx(network: SSH, path: Path) -> None:
+    """Writes the network of `network_function` as an ONNX file, in float32.
+
+    Args:
+        network: What is written.
+        path: The file.
+    """
+    import tf2onnx
+
+    logging.getLogger("tf2onnx").setLevel(logging.WARNING)
+    function = network_function(network, "float32")
+    spec = function.input_signature
+    tf2onnx.convert.from_function(function, spec, opset=OPSET, output_path=str(path))
 
 
 @contextlib.contextmanager

@@ -1,20 +1,16 @@
 """The network in ONNX Runtime."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import tf2onnx
 
 from ssh_tf.errors import UserError
 from ssh_tf.inference.arrays import Forward
-from ssh_tf.inference.runtimes.convert import INPUT, converted, network_function
+from ssh_tf.inference.runtimes.convert import INPUT, OPSET, converted, write_onnx
 from ssh_tf.model.ssh import SSH
 
 _MODEL = "network.onnx"
-# The version of ONNX's operators. ONNX Runtime has known 17 since 1.12, of 2022.
-OPSET = 17
 
 
 def load(network: SSH, precision: str) -> Forward:
@@ -34,13 +30,9 @@ def load(network: SSH, precision: str) -> Forward:
         )
 
     def convert(folder: Path) -> None:
-        logging.getLogger("tf2onnx").setLevel(logging.WARNING)
-        function = network_function(network, "float32")
-        tf2onnx.convert.from_function(
-            function, function.input_signature, opset=OPSET, output_path=str(folder / _MODEL)
-        )
+        write_onnx(network, folder / _MODEL)
 
-    with converted(network, f"onnx-{OPSET}-{tf2onnx.__version__}", convert) as folder:
+    with converted(network, f"onnx-{OPSET}", convert) as folder:
         session = onnxruntime.InferenceSession(
             str(folder / _MODEL), providers=["CPUExecutionProvider"]
         )

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssh_tf.config import DetectConfig, ModelConfig
+from ssh_tf.config import DetectConfig
 from ssh_tf.errors import UserError
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import detection_function
 from ssh_tf.inference.runtimes import RUNTIMES, choice, convert
 from ssh_tf.inference.runtimes.choice import fastest_runtime, load_runtime
 from ssh_tf.model.ssh import SSH
-from ssh_tf.model.weights import build_network
-from tests.support.small import picture
+from tests.support.small import narrow_network, picture
 
 SETTINGS = DetectConfig(shorter_px=96, longer_px=160)
 
@@ -28,17 +27,7 @@ def needs(runtime: str) -> None:
 
 @pytest.fixture(scope="module")
 def network() -> SSH:
-    """A narrow network, quick to convert, whose scores are spread out."""
-    modules = tuple(module.model_copy(update={"channels": 8}) for module in ModelConfig().modules)
-    config = ModelConfig(
-        backbone="mobilenet", width=0.125, fuse_channels=8, modules=modules, weights="random"
-    )
-    network = build_network(config, seed=0)
-    for module in network.config.modules:
-        for kind in ("cls", "box"):
-            kernel = network.get_layer(f"{module.name}_{kind}").kernel
-            kernel.assign(kernel * (20.0 if kind == "cls" else 3.0))
-    return network
+    return narrow_network()
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +78,9 @@ def test_a_missing_runtime_names_its_extra(
     network: SSH, monkeypatch: pytest.MonkeyPatch, runtime: str, extra: str
 ):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=rf"needs {runtime}.*: pip install 'ssh-tf\[{extra}\]'"):
+    with pytest.raises(
+        UserError, match=rf"needs {runtime}.*Install it: pip install 'ssh-tf\[{extra}\]'"
+    ):
         load_runtime(runtime, network, "float32")
 
 

@@ -1,4 +1,4 @@
-"""Colours as RGB triples, 0 to 255, and random choices among them."""
+"""Colors as RGB triples, 0 to 255, and random choices among them."""
 
 import colorsys
 from collections.abc import Sequence
@@ -6,10 +6,10 @@ from typing import TypeVar
 
 import numpy as np
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 _T = TypeVar("_T")
 
-SKINS: tuple[Colour, ...] = (
+SKINS: tuple[Color, ...] = (
     (250, 224, 204),
     (240, 200, 172),
     (229, 184, 143),
@@ -19,7 +19,7 @@ SKINS: tuple[Colour, ...] = (
     (112, 74, 52),
     (78, 52, 40),
 )
-HAIRS: tuple[Colour, ...] = (
+HAIRS: tuple[Color, ...] = (
     (22, 18, 18),
     (46, 32, 26),
     (84, 56, 36),
@@ -32,28 +32,28 @@ HAIRS: tuple[Colour, ...] = (
 )
 
 
-def hsv(hue: float, saturation: float, value: float) -> Colour:
-    """Returns a colour given by hue, saturation and value, each 0 to 1."""
+def hsv(hue: float, saturation: float, value: float) -> Color:
+    """Returns a color given by hue, saturation and value, each 0 to 1."""
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
     return 255 * red, 255 * green, 255 * blue
 
 
-def muted(rng: np.random.Generator, most_saturated: float) -> Colour:
-    """Draws a colour of any hue, of saturation up to `most_saturated` and value 0.15 to 0.9."""
+def muted(rng: np.random.Generator, most_saturated: float) -> Color:
+    """Draws a color of any hue, of saturation up to `most_saturated` and value 0.15 to 0.9."""
     hue, saturation, value = rng.random(3).tolist()
     return hsv(hue, most_saturated * saturation, 0.15 + 0.75 * value)
 
 
-def scaled(colour: Colour, factor: float) -> Colour:
-    """Returns a colour with each channel times `factor`, at most 255."""
-    red, green, blue = (min(255.0, factor * channel) for channel in colour)
+def scaled(color: Color, factor: float) -> Color:
+    """Returns a color with each channel times `factor`, at most 255."""
+    red, green, blue = (min(255.0, factor * channel) for channel in color)
     return red, green, blue
 
 
-def jitter(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
-    """Draws a similar colour: brightness varies by deviation `spread`, each channel by 3."""
+def jitter(rng: np.random.Generator, color: Color, spread: float) -> Color:
+    """Draws a similar color: brightness varies by deviation `spread`, each channel by 3."""
     red, green, blue = np.clip(
-        np.array(colour) + rng.normal(0, spread) + rng.normal(0, 3, 3), 0, 255
+        np.array(color) + rng.normal(0, spread) + rng.normal(0, 3, 3), 0, 255
     ).tolist()
     return red, green, blue
 
