@@ -62,13 +62,13 @@ def build_state(
         optimizer = make_optimizer(config.train, names)
         optimizer.build(training.trainable_variables)
         count = micro_batches(config.train, strategy.num_replicas_in_sync)
-        kept = make_accumulators(training.trainable_variables) if count > 1 else []
+        accumulators = make_accumulators(training.trainable_variables) if count > 1 else []
         averages = (
             make_averages(training.trainable_variables)
             if config.train.ema_decay is not None
             else []
         )
-    return State(network, training, optimizer, kept, averages)
+    return State(network, training, optimizer, accumulators, averages)
 
 
 def _start(config: ModelConfig) -> ModelConfig:
