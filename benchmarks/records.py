@@ -76,7 +76,7 @@ def plain_loop(root: Path, out: Path) -> float:
     import tensorflow as tf
 
     from ssh_tf.data.annotations import training_corners
-    from ssh_tf.data.checks import image_size
+    from ssh_tf.data.checks import checked_size
     from ssh_tf.data.manifest import file_sha256
     from ssh_tf.data.readers.wider import read_annotations
     from ssh_tf.data.records import to_example
@@ -89,7 +89,7 @@ def plain_loop(root: Path, out: Path) -> float:
         for entry in read_annotations(layout.annotations):
             file = layout.images_dir / entry.name
             encoded = file.read_bytes()
-            size = image_size(encoded, str(file))
+            size = checked_size(encoded, str(file))
             corners, kept = training_corners(entry.boxes, *size)
             attributes = entry.attributes[kept]
             example = to_example(
@@ -124,8 +124,11 @@ def in_process(function: object, *arguments: object) -> float:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Returns name to checksum of all files of a data set."""
-    files = sorted(path for path in folder.iterdir() if path.name != ".lock")
+    """Returns name to checksum of all files of a data set.
+
+    Folders are what killed writers leave; the next writer removes them after a minute.
+    """
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != ".lock")
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

@@ -99,8 +99,8 @@ def _check(source: Source, verify: Verify, entry: AnnotatedImage) -> Checked:
     _refuse_other_size(entry, drawn_on, path)
     if turn != UPRIGHT:
         _refuse_other_orientation(entry, drawn_on, path)
-    official = source.boxes_on is None
-    boxes = entry.boxes if official else visible_part(entry.boxes, *drawn_on)
+    # The official rule for boxes that cross the border is for WIDER's alone.
+    boxes = entry.boxes if source.boxes_on is None else visible_part(entry.boxes, *drawn_on)
     corners, kept = training_corners(boxes, *drawn_on)
     if source.boxes_on == "upright":
         corners = _stored(corners, drawn_on, turn)

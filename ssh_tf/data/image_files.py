@@ -1,6 +1,5 @@
 """Image files by name, in a folder or inside an archive. Must not import TensorFlow."""
 
-import os
 import unicodedata
 import zipfile
 import zlib
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ssh_tf.errors import UserError
-from ssh_tf.imaging.folders import find_images
+from ssh_tf.imaging.folders import find_images, walk_files
 from ssh_tf.imaging.header import stored_size
 
 # Larger than any photo; what claims more is not unpacked.
@@ -146,20 +145,8 @@ def read_file(path: Path, most: int) -> bytes:
 
 
 def list_files(folder: Path) -> list[str]:
-    """Returns the paths of all files in a folder and below, with `/`, sorted; hidden ones are not.
-
-    Linked folders are entered, each folder once.
-    """
-    found: list[str] = []
-    entered: set[tuple[int, int]] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        status = os.stat(parent)
-        seen = (status.st_dev, status.st_ino) in entered  # a link to a folder above
-        entered.add((status.st_dev, status.st_ino))
-        folders[:] = [] if seen else sorted(name for name in folders if not name.startswith("."))
-        paths = [] if seen else [Path(parent, name) for name in files if not name.startswith(".")]
-        found += [path.relative_to(folder).as_posix() for path in paths]
-    return sorted(found)
+    """Returns the paths of all files in a folder and below, with `/`, sorted; see `walk_files`."""
+    return sorted(path.relative_to(folder).as_posix() for path in walk_files(folder, []))
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from ssh_tf import signature
 from ssh_tf.config import ModuleConfig
 from ssh_tf.data.annotations import ATTRIBUTES
-from ssh_tf.data.manifest import read_manifest, shard_entries
+from ssh_tf.data.manifest import ShardEntry, read_manifest, shard_entries
 from ssh_tf.data.records import parse_example
 from ssh_tf.data.unfinished import is_whole
 from ssh_tf.errors import UserError
@@ -45,6 +45,19 @@ class Contents:
         return np.bincount(self.image_of, minlength=len(self.names))
 
 
+@dataclass(frozen=True)
+class _Image:
+    """What a record says of an image: see `Contents`."""
+
+    name: str
+    size: np.ndarray
+    faces: np.ndarray
+    attributes: np.ndarray
+
+
+_NO_ATTRIBUTES = np.zeros((0, len(ATTRIBUTES)), np.int64)
+
+
 def read_contents(folder: str | Path, *, progress: Progress = silent) -> Contents:
     """Verifies a folder of records against its manifest and reads all but the pixels.
 
@@ -55,41 +68,42 @@ def read_contents(folder: str | Path, *, progress: Progress = silent) -> Content
     Raises:
         UserError: If a shard's checksum, its number of images or of faces is not the manifest's.
     """
-    manifest = read_manifest(folder)
-    shards = shard_entries(folder, manifest)
-    names: list[str] = []
-    sizes, faces, attributes, image_of = [], [], [], []
+    shards = shard_entries(folder, read_manifest(folder))
     tick = progress("inspect", len(shards))
+    images: list[_Image] = []
     for shard in shards:
-        path = Path(folder) / shard.name
-        if not is_whole(Path(folder), shard):
-            raise UserError(
-                f"{path} has another checksum than the manifest says: it was changed or damaged. "
-                "Run `ssh-tf records` again."
-            )
-        images, found = len(names), 0
-        for record in tf.data.TFRecordDataset(str(path)):
-            sample = parse_example(record)
-            corners = sample["faces"].numpy()
-            image_of.append(np.full(len(corners), len(names)))
-            names.append(os.fsdecode(sample["name"].numpy()))
-            sizes.append(sample["size"].numpy())
-            faces.append(corners)
-            attributes.append(_attributes(record))
-            found += len(corners)
-        if (len(names) - images, found) != (shard.images, shard.faces):
-            raise UserError(
-                f"{path} holds {len(names) - images} images and {found} faces; the manifest says "
-                f"{shard.images} and {shard.faces}. Run `ssh-tf records` again."
-            )
+        images += _read_shard(Path(folder), shard)
         tick()
+    counts = [len(image.faces) for image in images]
     return Contents(
-        names,
-        np.array(sizes, np.int64).reshape(-1, 2),
-        np.concatenate([np.zeros((0, 4), np.float32), *faces]),
-        np.concatenate([np.zeros(0, np.int64), *image_of]).astype(np.int64),
-        np.concatenate([np.zeros((0, len(ATTRIBUTES)), np.int64), *attributes]),
+        [image.name for image in images],
+        np.array([image.size for image in images], np.int64).reshape(-1, 2),
+        np.concatenate([np.zeros((0, 4), np.float32), *(image.faces for image in images)]),
+        np.repeat(np.arange(len(images)), counts),
+        np.concatenate([_NO_ATTRIBUTES, *(image.attributes for image in images)]),
     )
+
+
+def _read_shard(folder: Path, shard: ShardEntry) -> list[_Image]:
+    """Reads the records of a shard, all but the pixels."""
+    path = folder / shard.name
+    if not is_whole(folder, shard):
+        raise UserError(
+            f"{path} has another checksum than the manifest says: it was changed or damaged. "
+            "Run `ssh-tf records` again."
+        )
+    images = []
+    for record in tf.data.TFRecordDataset(str(path)):
+        sample = parse_example(record)
+        name, size = os.fsdecode(sample["name"].numpy()), sample["size"].numpy()
+        images.append(_Image(name, size, sample["faces"].numpy(), _attributes(record)))
+    faces = sum(len(image.faces) for image in images)
+    if (len(images), faces) != (shard.images, shard.faces):
+        raise UserError(
+            f"{path} holds {len(images)} images and {faces} faces; the manifest says "
+            f"{shard.images} and {shard.faces}. Run `ssh-tf records` again."
+        )
+    return images
 
 
 def _attributes(record: tf.Tensor) -> np.ndarray:

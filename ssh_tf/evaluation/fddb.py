@@ -35,6 +35,7 @@ from ssh_tf.evaluation.detections import (
     refuse_fractions,
 )
 from ssh_tf.files import existing_file, existing_folder
+from ssh_tf.imaging.header import stored_size
 
 _ELLIPSE = ("major_radius", "minor_radius", "angle", "center_x", "center_y")
 _RECTANGLE = ("x", "y", "w", "h")
@@ -248,11 +249,10 @@ def _pixel(value: float) -> int:
 
 
 def _image_size(path: Path) -> tuple[int, int]:
-    as_stored = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imread(str(existing_file(path, "an FDDB image")), as_stored)
-    if image is None:
+    size = stored_size(existing_file(path, "an FDDB image").read_bytes())
+    if size is None:
         raise UserError(f"{path} is not a readable image. Unpack FDDB's images again.")
-    height, width = image.shape[:2]
+    height, width = size
     return width, height
 
 

@@ -1,6 +1,8 @@
 """Tests of what an image has to be, and of boxes on images that EXIF turns."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +130,20 @@ def png_of(width: int, height: int) -> bytes:
 def test_an_image_of_too_many_pixels_is_refused_by_its_header(verify: str):
     with pytest.raises(UserError, match=r"b\.png has 50000 x 50000 px, more than 64,000,000"):
         checked_size(png_of(50_000, 50_000), "b.png", verify=verify)
+
+
+def test_a_small_file_that_claims_a_large_image_is_refused_before_it_is_decoded():
+    data = bytearray(encode(picture(64, 96)))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = (8000).to_bytes(2, "big") * 2
+    with pytest.raises(UserError, match=r"a\.jpg is truncated or corrupt \(its data end before"):
+        checked_size(bytes(data), "a.jpg")
+
+
+def test_texts_that_grow_without_measure_are_refused():
+    bomb = zlib.compress(bytes(8 * 2**20), 9)
+    chunk = b"zTXt" + b"a\0\0" + bomb
+    text = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    data = encode(picture(8, 8), ".png")
+    with pytest.raises(UserError, match=r"b\.png is truncated or corrupt \(its texts"):
+        checked_size(data[:33] + 100 * text + data[33:], "b.png")  # after the header
