@@ -116,9 +116,7 @@ def test_a_crop_has_at_least_one_px(box: list[float]):
 
 @pytest.mark.parametrize("margin", [-0.1, float("nan"), float("inf")])
 def test_a_margin_is_not_negative(found: Detections, margin: float):
-    with pytest.raises(
-        ValueError, match=f"`margin` must be finite .* Received: {margin}"
-    ):
+    with pytest.raises(ValueError, match=f"`margin` must be finite .* Received: {margin}"):
         found.crops(margin=margin)
 
 
