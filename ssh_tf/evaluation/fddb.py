@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from ssh_tf.data.annotations import check_name
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.curves import CONTINUOUS, DISCRETE, RocCurve
 from ssh_tf.evaluation.detections import (
@@ -61,7 +62,11 @@ def read_ellipses(folder: Path) -> dict[str, np.ndarray]:
     paths = sorted(existing_folder(folder, _FOLDS).glob("FDDB-fold-*-ellipseList.txt"))
     if not paths:
         raise UserError(f"{folder} has no FDDB-fold-*-ellipseList.txt. Expected {_FOLDS}.")
-    return {name: table for path in paths for name, table in _read_blocks(path, _ELLIPSE).items()}
+    return {
+        check_name(name, str(path)): table
+        for path in paths
+        for name, table in _read_blocks(path, _ELLIPSE).items()
+    }
 
 
 def read_image_sizes(path: Path, names: Sequence[str]) -> dict[str, tuple[int, int]]:
