@@ -2,7 +2,7 @@
 
     import ssh_tf
 
-    detector = ssh_tf.load("runs/wider_vgg16", shorter_px=800)
+    detector = ssh_tf.load()  # the shipped model; or a name, a run folder, a file
     faces = detector.detect("photo.jpg")
 
 `ssh_tf.Detector` and `ssh_tf.Config` are here as well. All three are imported when they are used:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Config", "Detector", "__version__", "load"]
 
 
-def load(path: "str | Path", **settings: Any) -> "Detector | ExportedDetector":
-    """Loads a detector: see `ssh_tf.Detector.load`."""
+def load(path: "str | Path" = "light", **settings: Any) -> "Detector | ExportedDetector":
+    """Loads a detector, by default the shipped one: see `ssh_tf.Detector.load`."""
     from ssh_tf.environment import prefer_tensorflow
 
     prefer_tensorflow()

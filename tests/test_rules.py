@@ -39,6 +39,16 @@ RULES = [
         (),
         id="no path is read as a pattern",
     ),
+    pytest.param(
+        r"io\.decode_(jpeg|png|image|bmp|gif)|io\.read_file|imread\(|imdecode\(|Image\.open\(",
+        ("imaging/decoder.py", "imaging/pillow.py", "evaluation/report.py"),
+        id="images are decoded where size, end and orientation are checked",
+    ),
+    pytest.param(
+        r"os\.walk\(|\.rglob\(\"\*\"\)",
+        ("files.py", "inference/exported.py", "server/versions.py"),
+        id="folders of people are walked by one rule: walk_files",
+    ),
     pytest.param(r"^\s*assert ", (), id="no assert in library code"),
 ]
 

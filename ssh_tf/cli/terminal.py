@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("ssh_tf")
 
 # Loggers of libraries that tell of every file or retry at the level of our own lines.
-_TALKATIVE = {"h5py": 30, "matplotlib": 30, "PIL": 30, "tensorflow": 30, "urllib3": 40}
+# TensorFlow and Keras log to `absl`.
+_TALKATIVE = {"absl": 30, "h5py": 30, "matplotlib": 30, "PIL": 30, "tensorflow": 30, "urllib3": 40}
 # Without a terminal, work that is done sooner says nothing.
 QUIET_SECONDS = 5.0
 
@@ -76,7 +78,8 @@ def start_output() -> None:
     handler.python_handler.setStream(_BesideBars())
     handler.addFilter(_is_ours_or_urgent)
     for name, level in _TALKATIVE.items():
-        logging.getLogger(name).setLevel(level)
+        if logging.root.level >= logging.INFO:  # `--verbosity 1` shows theirs as well.
+            logging.getLogger(name).setLevel(level)
 
 
 def _is_ours_or_urgent(record: logging.LogRecord) -> bool:
@@ -134,7 +137,8 @@ def _bar(stage: str, total: int) -> Callable[[], None]:
 
 
 def _open_bar(**options: Any) -> "tqdm[Any]":
-    bar = tqdm(dynamic_ncols=True, **options)
+    size = shutil.get_terminal_size()  # 80 x 24 where a terminal says nothing, as in containers.
+    bar = tqdm(ncols=size.columns, nrows=size.lines, **options)
     _bars.append(bar)
     return bar
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ssh_tf.errors import UserError
-from ssh_tf.imaging.folders import find_images
+from ssh_tf.imaging.folders import find_images, walk_files
 from ssh_tf.imaging.header import stored_size
 
 # Larger than any photo; what claims more is not unpacked.
@@ -43,7 +43,8 @@ class FolderImages:
     def size(self, name: str) -> int | None:
         """Returns the file's bytes, or None where there is no such image."""
         path = self.folder / name
-        return path.stat().st_size if path.is_file() else None
+        # Not `path.is_file()`: it raises for a name that is too long for any file.
+        return os.path.getsize(path) if os.path.isfile(path) else None
 
     def read(self, name: str) -> bytes:
         """Returns the file.
@@ -69,7 +70,7 @@ class FolderImages:
     def similar(self, name: str) -> str | None:
         """Returns an image whose name differs in letters' case or in their encoding alone."""
         parent = (self.folder / name).parent
-        beside = sorted(path.name for path in parent.iterdir()) if parent.is_dir() else []
+        beside = sorted(os.listdir(parent)) if os.path.isdir(parent) else []
         return _similar(Path(name).name, beside)
 
 
@@ -146,20 +147,8 @@ def read_file(path: Path, most: int) -> bytes:
 
 
 def list_files(folder: Path) -> list[str]:
-    """Returns the paths of all files in a folder and below, with `/`, sorted; hidden ones are not.
-
-    Linked folders are entered, each folder once.
-    """
-    found: list[str] = []
-    entered: set[tuple[int, int]] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        status = os.stat(parent)
-        seen = (status.st_dev, status.st_ino) in entered  # a link to a folder above
-        entered.add((status.st_dev, status.st_ino))
-        folders[:] = [] if seen else sorted(name for name in folders if not name.startswith("."))
-        paths = [] if seen else [Path(parent, name) for name in files if not name.startswith(".")]
-        found += [path.relative_to(folder).as_posix() for path in paths]
-    return sorted(found)
+    """Returns the paths of all files in a folder and below, with `/`, sorted; see `walk_files`."""
+    return sorted(path.relative_to(folder).as_posix() for path in walk_files(folder, []))
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:

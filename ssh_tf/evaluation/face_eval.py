@@ -22,6 +22,7 @@ from ssh_tf.evaluation.detections import (
 from ssh_tf.files import existing_file
 
 _MINIMUM_SIDE = 30  # px; lower or narrower faces are ignored
+_COLUMNS = 6  # of the annotations
 _CORNERS = ("x1", "y1", "x2", "y2")
 _ANNOTATIONS = "annotations in face-eval's form, a .mat or .csv file"
 
@@ -128,6 +129,11 @@ def _mat_rows(path: Path) -> dict[str, list[np.ndarray]]:
         for entry in loadmat(path)["Annotations"].ravel()
     }
     refuse_equal_keys(entries, image_key)
+    if min((rows.shape[1] for rows in entries.values()), default=_COLUMNS) < _COLUMNS:
+        raise UserError(
+            f"{path} has no column for ignored faces: an early version of the annotations. Take "
+            "Annotations_Face_PASCALLayout_large_fixed.mat or new_annotations_AFW.mat."
+        )
     # Columns: x1, y1, x2, y2, and sixth whether the face is ignored.
     return {image_key(name): list(rows[:, [0, 1, 2, 3, 5]]) for name, rows in entries.items()}
 

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from ssh_tf.data.annotations import check_name
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.curves import CONTINUOUS, DISCRETE, RocCurve
 from ssh_tf.evaluation.detections import (
@@ -35,6 +36,7 @@ from ssh_tf.evaluation.detections import (
     refuse_fractions,
 )
 from ssh_tf.files import existing_file, existing_folder
+from ssh_tf.imaging.header import stored_size
 
 _ELLIPSE = ("major_radius", "minor_radius", "angle", "center_x", "center_y")
 _RECTANGLE = ("x", "y", "w", "h")
@@ -60,7 +62,11 @@ def read_ellipses(folder: Path) -> dict[str, np.ndarray]:
     paths = sorted(existing_folder(folder, _FOLDS).glob("FDDB-fold-*-ellipseList.txt"))
     if not paths:
         raise UserError(f"{folder} has no FDDB-fold-*-ellipseList.txt. Expected {_FOLDS}.")
-    return {name: table for path in paths for name, table in _read_blocks(path, _ELLIPSE).items()}
+    return {
+        check_name(name, str(path)): table
+        for path in paths
+        for name, table in _read_blocks(path, _ELLIPSE).items()
+    }
 
 
 def read_image_sizes(path: Path, names: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -248,11 +254,10 @@ def _pixel(value: float) -> int:
 
 
 def _image_size(path: Path) -> tuple[int, int]:
-    as_stored = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imread(str(existing_file(path, "an FDDB image")), as_stored)
-    if image is None:
+    size = stored_size(existing_file(path, "an FDDB image").read_bytes())
+    if size is None:
         raise UserError(f"{path} is not a readable image. Unpack FDDB's images again.")
-    height, width = image.shape[:2]
+    height, width = size
     return width, height
 
 

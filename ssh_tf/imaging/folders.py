@@ -38,10 +38,7 @@ class FoundImages(NamedTuple):
 
 
 def find_images(paths: Sequence[str | Path]) -> FoundImages:
-    """Expands files and folders to images, folders in depth and in sorted order.
-
-    Names that begin with a dot are skipped: `.ipynb_checkpoints`, and macOS puts `._a.jpg` beside
-    `a.jpg`. Linked folders are entered, but none of the folders that lead to them.
+    """Expands files and folders to images, folders in depth and in sorted order; see `walk_files`.
 
     Args:
         paths: Files, which are images whatever their name is, or folders.
@@ -53,11 +50,7 @@ def find_images(paths: Sequence[str | Path]) -> FoundImages:
     for text in paths:
         path = Path(text)
         if os.path.isdir(path):
-            before = len(found.images)
-            for file in _walk(path, found.skipped, frozenset()):
-                found.images.append((file, file.relative_to(path)))
-            if len(found.images) == before:
-                raise UserError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
+            _add_folder(found, path)
         elif os.path.isfile(path):
             found.images.append((path, Path(path.name)))
         else:
@@ -65,12 +58,28 @@ def find_images(paths: Sequence[str | Path]) -> FoundImages:
     return found
 
 
-def _walk(folder: Path, skipped: list[Path], entered: frozenset[str]) -> Iterator[Path]:
-    """Yields the images of a folder, sorted by path.
+def _add_folder(found: FoundImages, folder: Path) -> None:
+    before = len(found.images)
+    for file in walk_files(folder, found.skipped):
+        if file.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(file):
+            found.images.append((file, file.relative_to(folder)))
+        else:
+            found.skipped.append(file)
+    if len(found.images) == before:
+        raise UserError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
+
+
+def walk_files(
+    folder: Path, skipped: list[Path], entered: frozenset[str] = frozenset()
+) -> Iterator[Path]:
+    """Yields the files of a folder and those below, sorted by path.
+
+    Names that begin with a dot are skipped: `.ipynb_checkpoints`, and macOS puts `._a.jpg` beside
+    `a.jpg`. Linked folders are entered, but none of the folders that lead to them.
 
     Args:
         folder: Where to look.
-        skipped: Receives what is left out.
+        skipped: Receives what is left out: hidden names, folders that are empty or can't be read.
         entered: The real paths of the folders on the way: a link to one of them is a loop.
     """
     real = os.path.realpath(folder)
@@ -84,8 +93,6 @@ def _walk(folder: Path, skipped: list[Path], entered: frozenset[str]) -> Iterato
         if entry.name.startswith("."):
             skipped.append(entry)
         elif os.path.isdir(entry):
-            yield from _walk(entry, skipped, entered | {real})
-        elif entry.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(entry):
-            yield entry
+            yield from walk_files(entry, skipped, entered | {real})
         else:
-            skipped.append(entry)
+            yield entry

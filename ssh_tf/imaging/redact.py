@@ -11,7 +11,9 @@ _MARGIN = 0.2
 # px wide. Joined smoothly, more than two make a blob that detectors take for a face.
 _MOST_CELLS = {"blur": 2, "pixelate": 4}
 _LEAST_CELL_PX = 12
-_FILL = 0
+# How much of a cell's color is left, the rest is grey: detectors take a spot of skin for a face.
+_COLOR_LEFT = {"blur": 0.7, "pixelate": 0.2}
+_GREY = 128
 
 
 def redact(image: np.ndarray, boxes: np.ndarray, kind: Redaction) -> np.ndarray:
@@ -19,12 +21,13 @@ def redact(image: np.ndarray, boxes: np.ndarray, kind: Redaction) -> np.ndarray:
 
     A region is the ellipse around the box, with a margin. What it is painted with depends on the
     mean colors of a few cells alone (`blur`, `pixelate`) or on nothing (`fill`). Its border is
-    hard, since a soft one would mix in the original.
+    hard, since a soft one would mix in the original. Colors are paled, so that what is left is not
+    detected as a face.
 
     Args:
         image: `[H, W, 3]` uint8 RGB.
         boxes: `[D, 4]` x1, y1, x2, y2, px, also partly or wholly outside of the image.
-        kind: `blur` (the cells' colors, smoothly joined), `pixelate` (the cells), `fill` (black).
+        kind: `blur` (the cells' colors, smoothly joined), `pixelate` (the cells), `fill` (grey).
 
     Returns:
         `[H, W, 3]` uint8 RGB, of the same size.
@@ -62,10 +65,12 @@ def _redact_face(image: np.ndarray, result: np.ndarray, box: np.ndarray, kind: R
 def _paint(region: np.ndarray, kind: Redaction) -> np.ndarray:
     """Returns what hides a region, of its size."""
     if kind == "fill":
-        return np.full_like(region, _FILL)
+        return np.full_like(region, _GREY)
     height, width = region.shape[:2]
     cell = max(_LEAST_CELL_PX, max(height, width) / _MOST_CELLS[kind])
     cells = max(1, round(width / cell)), max(1, round(height / cell))
     means = cv2.resize(region, cells, interpolation=cv2.INTER_AREA)
+    left = _COLOR_LEFT[kind]
+    paled = cv2.addWeighted(means, left, np.full_like(means, _GREY), 1 - left, 0)
     smooth = cv2.INTER_LINEAR if kind == "blur" else cv2.INTER_NEAREST
-    return cv2.resize(means, (width, height), interpolation=smooth)
+    return cv2.resize(paled, (width, height), interpolation=smooth)

@@ -1,5 +1,6 @@
 """The faces of one image, as every detector returns them. NumPy only: clients use it, too."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,7 +149,8 @@ class Detections:
         """Writes the picture that `draw` returns; the suffix gives the format.
 
         Raises:
-            UserError: If it can't be written.
+            UserError: If the format is not known, or does not take a picture of this size.
+            OSError: If it can't be written.
         """
         from ssh_tf.imaging.draw import save_picture
 
@@ -165,10 +167,10 @@ class Detections:
             One `[h, w, 3]` uint8 RGB copy per face, at least one px high and wide.
 
         Raises:
-            ValueError: If `margin` is negative or not a number.
+            ValueError: If `margin` is negative or not finite.
         """
-        if not margin >= 0:
-            raise ValueError(f"`margin` must be at least 0. Received: {margin}")
+        if not 0 <= margin < math.inf:
+            raise ValueError(f"`margin` must be finite and at least 0. Received: {margin}")
         image = self.image
         return [image[rows, columns].copy() for rows, columns in self._windows(margin)]
 

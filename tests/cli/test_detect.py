@@ -288,7 +288,6 @@ def test_hidden_and_other_files_are_counted_and_named(caplog: pytest.LogCaptureF
 MISTAKES = [
     ("--model m --out o", "Name images, folders or videos, or else --camera"),
     ("--model m --out o --camera 0 photos", "Name images, folders or videos, or else"),
-    ("--out o photos", "Name a model with --model, or a server with --server."),
     ("--model m --server http://x photos", "--model and --server exclude each other."),
     ("--server http://x --top_k 3 photos", "--server has its own settings. Remove --top_k."),
     ("--model m --out o empty", "empty holds no image"),
@@ -302,7 +301,7 @@ MISTAKES = [
     ("--model m photos --json folder.json", "folder.json is a folder. Name a file"),
     ("--model m photos --json file/a.json", "Output folder file is not writable"),
     ("--model m --out o photos --wider file", "Output folder file is not writable"),
-    ("--model m --out o twins --wider w", "a.jpg and a.png would share a result file"),
+    ("--model m --out o twins --wider w", "a.jpg and a.png would both have the result a."),
     ("--model m --out o v.mp4 --wider w", "--wider is for images."),
     ("--model m photos/a.jpg a.jpg --wider w", "Several images are called a.jpg."),
     # A flag taken for a switch.

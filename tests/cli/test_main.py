@@ -152,3 +152,4 @@ def test_verbosity_decides_which_lines_are_shown(
     monkeypatch.setattr("ssh_tf.training.plot.plot_run", lambda *_: None)
     assert cli.main(["plot", "run", *flag]) == 0
     assert logging.getLogger("ssh_tf.data").getEffectiveLevel() == level
+    assert level == 10 or not logging.getLogger("absl").isEnabledFor(logging.INFO)

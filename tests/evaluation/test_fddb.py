@@ -248,3 +248,9 @@ def test_known_detectors_have_the_official_curves(test_data: Path, detector: str
         curve = curves[name]
         assert curve.true_positive_rate == pytest.approx(expected[:, 0], abs=1e-6)
         assert np.array_equal(curve.false_positives, expected[:, 1])
+
+
+def test_a_name_that_leads_out_of_the_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "FDDB-fold-01-ellipseList.txt").write_text("../../a\n1\n9 9 0 20 20 1\n")
+    with pytest.raises(UserError, match=r"stays inside the images folder, received '\.\./\.\./a'"):
+        read_ellipses(tmp_path)

@@ -262,3 +262,9 @@ def test_two_images_of_one_key_are_refused_and_named(tmp_path: Path) -> None:
     tables = dict.fromkeys(["x/a", "y/a"], np.zeros((0, 5)))
     with pytest.raises(UserError, match="x/a and y/a would both have the result"):
         from_tables(tables)
+
+
+def test_an_early_annotation_file_is_told_apart(test_data: Path) -> None:
+    path = test_data / "pascal" / "annotations_mat" / "Annotations_Face_PASCALLayout_large.mat"
+    with pytest.raises(UserError, match=r"no column for ignored faces.*large_fixed\.mat"):
+        load_annotations(path)

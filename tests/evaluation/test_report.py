@@ -20,12 +20,6 @@ CURVES = {"easy": CURVE, "medium": CURVE, "hard": CURVE}
 ROC = RocCurve(np.array([0.0, 1.0, 600.0]), np.array([0.0, 0.5, 0.75]), np.array([9.0, 0.9, 0.1]))
 
 
-@pytest.fixture
-def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are made but not rendered, which takes most of a report's time."""
-    monkeypatch.setattr("ssh_tf.evaluation.figures.save", lambda *_: None)
-
-
 def _json(folder: Path) -> dict[str, Any]:
     def refuse(constant: str) -> None:
         raise ValueError(constant)

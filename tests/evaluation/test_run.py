@@ -151,6 +151,7 @@ def test_a_name_that_only_looks_like_an_image_s_is_told(
     assert r"'e\u0301.jpg' looks the same, but differs in bytes" in caplog.text
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_seconds_of_earlier_calls_are_reported(root: Path, tmp_path: Path):
     evaluate_wider(Oracle(), open_annotated(root), tmp_path / "out")
     rows = (tmp_path / "out" / "detections" / "seconds.csv").read_text().splitlines()
@@ -162,6 +163,7 @@ def test_seconds_of_earlier_calls_are_reported(root: Path, tmp_path: Path):
     assert 300.75 <= seconds < 400
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_one_evaluation_at_a_time_works_on_a_folder(root: Path, tmp_path: Path):
     class Busy(Oracle):
         def detect(self, image: np.ndarray) -> Detections:
@@ -222,6 +224,7 @@ def test_progress_ticks_for_every_image_broken_and_finished_ones_too(root: Path,
     assert len(ticks) == 8
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_finding_every_face_scores_1(root: Path, tmp_path: Path):
     curves = evaluate_wider(Oracle(), open_annotated(root), tmp_path / "out")
     assert list(curves) == ["all"]
@@ -234,6 +237,7 @@ def test_finding_every_face_scores_1(root: Path, tmp_path: Path):
     assert (tmp_path / "out" / "detections" / "0--Parade" / "a.txt").exists()
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_faces_of_a_broken_image_count_as_missed(root: Path, tmp_path: Path):
     truncate(root / "WIDER_val" / "images" / "0--Parade" / "a.jpg")
     curves = evaluate_wider(Oracle(), open_annotated(root), tmp_path / "out")
@@ -241,14 +245,13 @@ def test_faces_of_a_broken_image_count_as_missed(root: Path, tmp_path: Path):
     assert curves["all"].ap == pytest.approx(3 / 5)
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_finding_nothing_scores_0(root: Path, tmp_path: Path):
     assert evaluate_wider(Blind(), open_annotated(root), tmp_path / "out")["all"].ap == 0
 
 
-def test_the_official_ground_truth_gives_its_three_settings(
-    test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("ssh_tf.evaluation.figures.save", lambda *_: None)  # seconds of drawing
+@pytest.mark.usefixtures("unsaved")
+def test_the_official_ground_truth_gives_its_three_settings(test_data: Path, tmp_path: Path):
     curves = evaluate_wider(
         Blind(),
         open_annotated(test_data / "wider_mini", ground_truth=test_data / "wider" / "ground_truth"),
@@ -448,6 +451,7 @@ def test_published_curves_are_read_before_any_detection(
     assert oracle.calls == 0
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_a_photo_and_its_mask_of_one_name_are_refused_and_named(tmp_path: Path):
     annotations, root = tmp_path / "faces.csv", tmp_path / "VOC2012"
     annotations.write_text("image,x1,y1,x2,y2,ignore\na.jpg,20,30,59,79,0\n")
@@ -463,6 +467,7 @@ def test_a_photo_and_its_mask_of_one_name_are_refused_and_named(tmp_path: Path):
     evaluate_pascal("pascal", Blind(), root / "JPEGImages", annotations, tmp_path / "out")
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_own_annotations_need_no_layout_and_follow_the_exif_orientation(tmp_path: Path):
     """A photo of 60 x 40 px that viewers show as 40 x 60, with a box drawn on either."""
     (tmp_path / "photos").mkdir()

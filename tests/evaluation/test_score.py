@@ -1,6 +1,7 @@
 """Tests of scoring folders of result files."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ from ssh_tf.data.annotations import AnnotatedImage
 from ssh_tf.data.readers.wider import split_layout
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation import fddb
-from ssh_tf.evaluation.curves import load_roc
 from ssh_tf.evaluation.detections import refuse_fractions, write_boxes
 from ssh_tf.evaluation.detections import write_wider as write_result
 from ssh_tf.evaluation.score import Options, score_fddb, score_pascal, score_wider
@@ -55,18 +55,21 @@ def test_right_detections_score_1_and_the_report_says_so(annotations: Path, tmp_
     assert names == {"report.json", "report.md", "pr_all.png", "pr_all.pdf", "reliability.png"}
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_detections_beside_the_faces_score_0(annotations: Path, tmp_path: Path):
     results = write_results(tmp_path / "results", shift=200)
     curves = score_wider(results, read_truth(annotations), tmp_path / "out")
     assert curves["all"].ap == 0
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_seconds_of_the_detection_are_added(annotations: Path, tmp_path: Path):
     truth, results = read_truth(annotations), write_results(tmp_path / "results")
     score_wider(results, truth, tmp_path / "out", options=Options(seconds=1e6))
     assert json.loads((tmp_path / "out" / "report.json").read_text())["seconds"] > 1e6
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_missing_and_misnamed_result_files_are_told(
     annotations: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
@@ -101,19 +104,21 @@ def test_an_output_that_is_a_file_is_refused(annotations: Path, tmp_path: Path):
         score_wider(results, read_truth(annotations), annotations)
 
 
-def test_fddb_curves_of_others_are_drawn_and_read_back_as_scored(test_data: Path, tmp_path: Path):
-    folder = test_data / "fddb"
+def test_fddb_curves_of_others_are_drawn_and_listed(test_data: Path, tmp_path: Path):
+    (tmp_path / "FDDB-fold-01-ellipseList.txt").write_text("a\n1\n20 20 0 50 50 1\n")
+    (tmp_path / "sizes.txt").write_text("a 100 100\n")
+    (tmp_path / "found.txt").write_text("a\n1\n20 20 0 50 50 0.9\n")
     curves = score_fddb(
-        folder / "detections_mtcnn_hualitlc.txt",
-        folder / "FDDB-folds",
-        folder / "fddb_image_sizes.txt",
+        tmp_path / "found.txt",
+        tmp_path,
+        tmp_path / "sizes.txt",
         tmp_path / "out",
-        options=Options(published=folder / "expected"),
+        options=Options(name="ours", published=test_data / "fddb" / "expected"),
     )
-    official = load_roc(folder / "expected" / "mtcnn_hualitlc_DiscROC.txt")
-    ours = curves["discrete"]
-    np.testing.assert_allclose(official.false_positives, ours.false_positives, atol=1)
-    np.testing.assert_allclose(official.true_positive_rate, ours.true_positive_rate, atol=1e-3)
+    assert curves["continuous"].true_positive_rate.tolist() == [1.0]
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| ours | 100.00 | 100.00 | 100.00 | 100.00 | 100.00 |" in text
+    assert re.search(r"\| mtcnn_hualitlc \| 71\.88 \| .* \| 92\.17 \|\n", text)
     assert (tmp_path / "out" / "roc_discrete.png").exists()
 
 
@@ -169,6 +174,7 @@ def test_few_whole_numbers_are_no_fractions():
     refuse_fractions([np.array([[0.0, 0, 1, 1, 0.5]]), np.zeros((0, 5))], "a")
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_empty_result_files_of_others_are_told(
     annotations: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
@@ -178,6 +184,7 @@ def test_empty_result_files_of_others_are_told(
     assert "1 of 4 result files are empty, such as 0--Parade/a.txt" in caplog.text
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_result_files_that_only_look_like_an_image_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):

@@ -96,24 +96,22 @@ def test_another_kind_is_refused():
         redact(noise(), FACE, "smear")
 
 
-@pytest.mark.parametrize("kind", REDACTIONS)
-def test_a_detector_finds_no_face_where_one_was_hidden(test_data: Path, kind: str):
+def test_a_detector_finds_no_face_where_one_was_hidden(test_data: Path):
     """YuNet, at half of the score that its authors recommend, on photos with annotated faces."""
     model = test_data / "peers" / "face_detection_yunet_2023mar.onnx"
     yunet = cv2.FaceDetectorYN.create(str(model), "", (320, 320), 0.45)
-    found = hidden = 0
+    before, after = 0, dict.fromkeys(REDACTIONS, 0)
     source = open_wider(test_data / "faces" / "val", "val")
     for entry in [entry for entry in source.entries if 0 < len(entry.boxes) < 6][:4]:
         encoded = np.frombuffer(source.images.read(entry.name), np.uint8)
         image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-        boxes = np.concatenate(
-            [entry.boxes[:, :2], entry.boxes[:, :2] + entry.boxes[:, 2:]], axis=1
-        )
+        boxes = entry.boxes + np.pad(entry.boxes[:, :2], [(0, 0), (2, 0)])  # w, h -> x2, y2
         yunet.setInputSize(image.shape[1::-1])
-        found += overlaps(yunet.detect(image)[1], boxes)
-        hidden += overlaps(yunet.detect(redact(image, boxes, kind))[1], boxes)
-    assert found >= 4
-    assert hidden == 0
+        before += overlaps(yunet.detect(image)[1], boxes)
+        for kind in REDACTIONS:
+            after[kind] += overlaps(yunet.detect(redact(image, boxes, kind))[1], boxes)
+    assert before >= 4
+    assert after == dict.fromkeys(REDACTIONS, 0)
 
 
 def overlaps(rows: np.ndarray | None, boxes: np.ndarray) -> int:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.inputs import pixels_of
@@ -53,14 +54,17 @@ def test_a_list_where_one_image_is_expected_is_a_type_error():
         Whole().detect([picture()])
 
 
-def test_boxes_and_picture_are_upright(tmp_path: Path):
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_and_picture_are_upright(tmp_path: Path, orientation: int):
     path = tmp_path / "a.png"
-    path.write_bytes(with_exif(encode(picture(20, 30), ".png"), exif_block(6)))
-    for source in (path, str(path), path.read_bytes(), pixels_of(path)):
+    path.write_bytes(with_exif(encode(picture(20, 30), ".png"), exif_block(orientation)))
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    height, width = expected.shape[:2]
+    for source in (path, str(path), path.read_bytes(), Image.open(path), pixels_of(path)):
         found = Whole().detect(source)
-        assert found.size == (30, 20)
-        assert found[0].box.tolist() == [0, 0, 20, 30]
-        np.testing.assert_array_equal(found.image, np.rot90(picture(20, 30), k=-1))
+        assert found.size == (height, width)
+        assert found[0].box.tolist() == [0, 0, width, height]
+        np.testing.assert_array_equal(found.image, expected)
 
 
 def test_results_of_files_hold_no_pixels(tmp_path: Path):

@@ -215,7 +215,9 @@ def test_gzip_is_unpacked_up_to_the_limit():
     assert caught.value.http_status == 413
 
 
-@pytest.mark.parametrize("body", [b"{}", gzip.compress(b"{}")[:-3], gzip.compress(b"{}") + b"x"])
+@pytest.mark.parametrize(
+    "body", [b"{}", gzip.compress(b"{}", mtime=0)[:-3], gzip.compress(b"{}") + b"x"]
+)
 def test_broken_gzip_is_refused(body: bytes):
     with pytest.raises(ServingError, match="not whole gzip data"):
         codec.unpack(body, "gzip", 1000)

@@ -15,6 +15,7 @@ COMMANDS = (
     "evaluate",
     "score",
     "detect",
+    "models",
     "export",
     "convert",
     "benchmark",

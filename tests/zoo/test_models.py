@@ -8,9 +8,14 @@ import pytest
 
 import ssh_tf
 from ssh_tf.cli import main
+from ssh_tf.config import REDACTIONS
+from ssh_tf.data.sources import open_wider
+from ssh_tf.imaging.files import read_image
+from ssh_tf.imaging.redact import redact
 from ssh_tf.inference.detector import Detector
 from ssh_tf.model.weights import load_network, save_network
 from ssh_tf.zoo.models import DEFAULT, LIGHT, MODELS, find_model
+from tests.imaging.test_redact import overlaps
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,3 +75,17 @@ def test_half_precision_file_has_half_the_size_and_the_rounded_weights(tmp_path:
     for ours, theirs in zip(network.get_weights(), loaded.get_weights(), strict=True):
         assert theirs.dtype == np.float32
         np.testing.assert_array_equal(theirs, ours.astype(np.float16))
+
+
+def test_light_finds_no_hidden_face(light: Detector, test_data: Path):
+    source = open_wider(test_data / "faces" / "val", "val")
+    before, after = 0, dict.fromkeys(REDACTIONS, 0)
+    for entry in [entry for entry in source.entries if len(entry.boxes)][:3]:
+        image = read_image(source.images.read(entry.name), upright=False)
+        boxes = entry.boxes + np.pad(entry.boxes[:, :2], [(0, 0), (2, 0)])  # w, h -> x2, y2
+        before += overlaps(light.detect(image, score_threshold=0.5).xywh, boxes)
+        for kind in REDACTIONS:
+            hidden = light.detect(redact(image, boxes, kind), score_threshold=0.5)
+            after[kind] += overlaps(hidden.xywh, boxes)
+    assert before >= 3
+    assert after == dict.fromkeys(REDACTIONS, 0)
