@@ -1,5 +1,7 @@
 """Tests of what a user gets: the public face, and the package outside a checkout."""
 
+import itertools
+import re
 import runpy
 import subprocess
 import sys
@@ -77,3 +79,13 @@ def test_the_package_holds_every_file_that_is_no_python(monkeypatch: pytest.Monk
             held.update(folder.glob(pattern))
     files = {path for root in ("ssh_tf", "configs") for path in Path(root).rglob("*.*")}
     assert {path for path in files if path.suffix not in {".py", ".pyc"}} - held == set()
+
+
+def test_every_dependency_has_its_reason_in_the_readme():
+    project = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    lines = [*project["dependencies"], *itertools.chain.from_iterable(extras)]
+    names = {re.match(r"[\w-]+", line)[0].lower() for line in lines} - {"ssh-tf"}
+    rows = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| ")]
+    table = set(re.findall(r"[\w-]+", " ".join(row.split("|")[1] for row in rows).lower()))
+    assert names - table == set()

@@ -126,15 +126,16 @@ def check_name(name: str, where: str) -> str:
         UserError: If it leads out of the folder or has characters that no name should have.
     """
     path = PurePosixPath(name)
+    received = f"received {name[:200]!r}"
     if "\0" in name or "\\" in name:
         raise UserError(
-            f"{where}: expected an image name with `/` between folders, received {name!r}. Fix it."
+            f"{where}: expected an image name with `/` between folders, {received}. Fix it."
         )
     outside = path.is_absolute() or bool(PureWindowsPath(name).drive) or ".." in path.parts
     if outside or not path.parts:
         raise UserError(
-            f"{where}: expected an image name that stays inside the images folder, received "
-            f"{name!r}. Make it relative, without `..`."
+            f"{where}: expected an image name that stays inside the images folder, {received}. "
+            "Make it relative, without `..`."
         )
     return str(path)
 

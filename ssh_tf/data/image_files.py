@@ -1,5 +1,6 @@
 """Image files by name, in a folder or inside an archive. Must not import TensorFlow."""
 
+import os
 import unicodedata
 import zipfile
 import zlib
@@ -42,7 +43,8 @@ class FolderImages:
     def size(self, name: str) -> int | None:
         """Returns the file's bytes, or None where there is no such image."""
         path = self.folder / name
-        return path.stat().st_size if path.is_file() else None
+        # Not `path.is_file()`: it raises for a name that is too long for any file.
+        return os.path.getsize(path) if os.path.isfile(path) else None
 
     def read(self, name: str) -> bytes:
         """Returns the file.
@@ -68,7 +70,7 @@ class FolderImages:
     def similar(self, name: str) -> str | None:
         """Returns an image whose name differs in letters' case or in their encoding alone."""
         parent = (self.folder / name).parent
-        beside = sorted(path.name for path in parent.iterdir()) if parent.is_dir() else []
+        beside = sorted(os.listdir(parent)) if os.path.isdir(parent) else []
         return _similar(Path(name).name, beside)
 
 

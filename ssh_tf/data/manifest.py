@@ -14,7 +14,7 @@ from ssh_tf.files import existing_folder
 
 _CHUNK = 2**20
 # A file beside the manifest: no folders, and nothing that leads out.
-FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+\.tfrecord$")]
+FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]{1,240}\.tfrecord$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -89,12 +89,17 @@ def shard_entries(folder: str | Path, manifest: Mapping[str, Any]) -> list[Shard
         manifest: From `read_manifest`.
 
     Raises:
-        UserError: If something is missing or of another type.
+        UserError: If something is missing, of another type or contradicts the totals.
     """
+    path = Path(folder) / signature.MANIFEST
     try:
-        return [ShardEntry.model_validate(shard) for shard in manifest["shards"]]
+        shards = [ShardEntry.model_validate(shard) for shard in manifest["shards"]]
     except ValidationError as error:
-        raise _not_a_manifest(Path(folder) / signature.MANIFEST, _reason(error)) from error
+        raise _not_a_manifest(path, _reason(error)) from error
+    for key in ("images", "faces"):
+        if manifest[key] != sum(getattr(shard, key) for shard in shards):
+            raise _not_a_manifest(path, f"{key!r} is not the sum of the shards'")
+    return shards
 
 
 def _parse(path: Path) -> Mapping[str, Any]:

@@ -78,13 +78,13 @@ class FaceDetector(Protocol):
         return [self.detect(image, score_threshold=score_threshold) for image in images]
 
     @overload
-    def __call__(self, images: list[ImageSource], **options: Any) -> list[Detections]: ...
-
-    @overload
     def __call__(self, images: ImageSource, **options: Any) -> Detections: ...
 
+    @overload
+    def __call__(self, images: list[Any], **options: Any) -> list[Detections]: ...
+
     def __call__(
-        self, images: ImageSource | list[ImageSource], **options: Any
+        self, images: ImageSource | list[Any], **options: Any
     ) -> Detections | list[Detections]:
         """Does what `detect` does with one image, what `detect_batch` does with a list."""
         if isinstance(images, list):

@@ -518,6 +518,11 @@ def test_an_image_whose_boxes_all_vanish_differs_from_one_without_boxes(root: Pa
     assert found == {b"0--Parade/a.jpg": (0, 0), b"1--Empty/d.jpg": (0, 2)}
 
 
+def test_a_name_that_is_too_long_for_any_file_is_a_missing_image(tmp_path: Path):
+    with pytest.raises(UserError, match=r"a\.jpg does not exist"):
+        build_records(write_csv(tmp_path, f"{'a' * 300}.jpg,1,2,30,40"), tmp_path / "out")
+
+
 def test_a_missing_image_whose_name_looks_the_same_is_hinted_at(tmp_path: Path):
     (tmp_path / "e\u0301.jpg").write_bytes(encode(picture(64, 96)))  # e and a combining accent
     with pytest.raises(UserError, match=r"There is 'e\\u0301.jpg', which differs in its bytes"):

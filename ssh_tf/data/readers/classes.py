@@ -27,8 +27,8 @@ def face_class(classes: Collection[str], wanted: str | None, source: object) -> 
     found = {known for known in classes if known.casefold() == name.casefold()}
     if len(found) == 1:
         return found.pop()
-    there = ", ".join(sorted({repr(known) for known in classes})[:20])
+    there = ", ".join(sorted({repr(known[:40]) for known in classes})[:20])
     raise UserError(
-        f"{source}: expected boxes of class {name!r}. Classes there: {there}. "
+        f"{source}: expected boxes of class {name[:40]!r}. Classes there: {there}. "
         "Name the one that is the face."
     )

@@ -68,7 +68,7 @@ def _check_header(names: Sequence[str], file: Path) -> tuple[str, ...]:
         expected = {"image", *columns}
         if expected <= set(names) <= expected | set(ATTRIBUTES) and len(set(names)) == len(names):
             return columns
-    raise UserError(f"{file}:1: expected {_FORM}, received {','.join(names)!r}.")
+    raise UserError(f"{file}:1: expected {_FORM}, received {','.join(names)[:200]!r}.")
 
 
 def _face(row: dict[str, str | None], columns: tuple[str, ...], where: str) -> list[float]:
@@ -88,5 +88,5 @@ def _number(cell: str, key: str, where: str) -> float:
         value = math.nan
     if not abs(value) < 1e9 or (key in ATTRIBUTES and not value.is_integer()):
         kind = "a whole number" if key in ATTRIBUTES else "a number of px"
-        raise UserError(f"{where}: expected {kind} as {key}, received {cell!r}.")
+        raise UserError(f"{where}: expected {kind} as {key}, received {cell[:80]!r}.")
     return value

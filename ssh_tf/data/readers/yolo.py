@@ -39,7 +39,7 @@ def read_yolo(
     Args:
         files: Path and content of each, in order.
         folder: What the files are below; the classes' names are in its `classes.txt`, or in
-            `data.yaml` there or one folder up. Without them a class is named by its number.
+            `data.yaml` there or up to two folders up. Without them a class is named by its number.
         images: Path without suffix to path, of the images there are.
         size: Height and width, px, of an image in the orientation that it was annotated in; None
             if it can't be read, in which case its boxes have no meaning.
@@ -92,7 +92,9 @@ def class_names(folder: Path) -> dict[str, str]:
     if listed.is_file():
         lines = listed.read_text(encoding="utf-8", errors="replace").split("\n")
         return {str(i): name.strip() for i, name in enumerate(lines) if name.strip()}
-    for file in (folder / "data.yaml", folder.parent / "data.yaml"):
+    # Usual layouts: labels/, labels/train/ and train/labels/, below the folder of data.yaml.
+    for parent in (folder, *folder.resolve().parents[:2]):
+        file = parent / "data.yaml"
         if file.is_file():
             return _yaml_names(file)
     return {}

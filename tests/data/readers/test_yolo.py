@@ -44,9 +44,11 @@ def test_names_of_classes_choose_the_face(tmp_path: Path, name: str, text: str):
     assert read(tmp_path, "person", a=rows)[0].boxes.tolist() == [[0, 0, 96, 64]]
 
 
-def test_names_are_also_found_one_folder_up(tmp_path: Path):
+def test_names_are_also_found_up_to_two_folders_up(tmp_path: Path):
     (tmp_path / "data.yaml").write_text("names: [face]\n")
-    assert class_names(tmp_path / "labels") == {"0": "face"}
+    for folder in ("labels", "labels/train", "train/labels"):
+        assert class_names(tmp_path / folder) == {"0": "face"}
+    assert class_names(tmp_path / "a" / "b" / "labels") == {}
 
 
 def test_without_names_classes_are_numbers(tmp_path: Path):
