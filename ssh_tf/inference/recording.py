@@ -133,7 +133,7 @@ class _Writer:
         self._count += times
 
     def close(self) -> None:
-        """Ends the file and checks that it holds what was written: OpenCV does not report a full disk.
+        """Ends the file and checks that all was written: OpenCV does not report a full disk.
 
         Raises:
             UserError: If it does not.
