@@ -36,6 +36,7 @@ class Detector(FaceDetector):
     Attributes:
         network: As given.
         config: As given.
+        forward: Runs the network: `[1, H, W, 3]` float32 RGB at its scale to its outputs.
 
     Raises:
         UserError: If the runtime is not installed or lacks the precision.
@@ -47,7 +48,7 @@ class Detector(FaceDetector):
     ) -> None:
         self.network = network
         self.config = config or DetectConfig()
-        self._forward = load_runtime(runtime, network, self.config.precision)
+        self.forward = load_runtime(runtime, network, self.config.precision)
 
     @staticmethod
     def load(
@@ -124,7 +125,7 @@ class Detector(FaceDetector):
     def find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds the faces of one image; see `FaceDetector.find`."""
         with within_memory(pixels):
-            return find_faces(self._forward, pixels, self.network.config.modules, self.config)
+            return find_faces(self.forward, pixels, self.network.config.modules, self.config)
 
     def __repr__(self) -> str:
         return f"Detector({self.network.name}, {self.config!r})"

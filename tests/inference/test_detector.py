@@ -118,7 +118,7 @@ def test_exhausted_memory_is_the_user_s_error(
     def exhausted(_: np.ndarray) -> None:
         raise error
 
-    monkeypatch.setattr(detector, "_forward", exhausted)
+    monkeypatch.setattr(detector, "forward", exhausted)
     with pytest.raises(UserError, match=r"An image of 96 x 64 px needs more memory .* Lower `sho"):
         detector.detect(picture(64, 96))
 
