@@ -62,7 +62,7 @@ def explain(error: Exception) -> str:
     """Says in one line what failed, why, and what to do about it.
 
     Args:
-        error: An `OSError`, or the error of a library that tells of one in its text, such as
+        error: An `OSError`, or the error of a library whose text names one, such as
             TensorFlow's `OpError` and HDF5's errors: what is advised depends on the cause alone.
 
     Returns:
@@ -77,7 +77,7 @@ def explain(error: Exception) -> str:
 
 
 def error_code(error: Exception) -> int | None:
-    """Returns the `errno` that an error has or tells of in its text; None if there is none."""
+    """Returns the `errno` of an error, or the one that its text names; None if there is none."""
     code = getattr(error, "errno", None)
     if code is None:
         text = str(error)

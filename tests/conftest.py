@@ -24,6 +24,51 @@ def pytest_configure(config: pytest.Config) -> None:
         tf.config.set_logical_device_configuration(cpu, halves)
 
 
+# Modules, by their path in this folder, that train, export, serve, start processes or read what the
+# official code gave: `make test-fast` leaves them out.
+SLOW = (
+    "client/",
+    "data/test_builder.py",
+    "data/test_pipeline.py",
+    "data/test_synthetic.py",
+    "evaluation/test_fddb.py",
+    "evaluation/test_pascal.py",
+    "evaluation/test_run.py",
+    "evaluation/test_wider.py",
+    "export/",
+    "imaging/test_redact.py",
+    "inference/runtimes/",
+    "inference/test_detector.py",
+    "inference/test_exported.py",
+    "inference/test_graph.py",
+    "inference/test_timing.py",
+    "inference/test_video.py",
+    "model/backbones/",
+    "model/caffe/",
+    "model/test_ssh.py",
+    "model/test_weights.py",
+    "server/",
+    "test_docs_python.py",
+    "test_golden",
+    "test_recipes.py",
+    "training/test_checkpoints.py",
+    "training/test_options.py",
+    "training/test_run_folder.py",
+    "training/test_solver.py",
+    "training/test_trainer.py",
+    "training/test_workers.py",
+    "zoo/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests of slow modules."""
+    folder = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(folder).as_posix().startswith(SLOW):
+            item.add_marker("slow")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Makes what a test logged sendable: file names that are no UTF-8 stop pytest-xdist."""

@@ -27,7 +27,7 @@ _MOST_ROWS = 100_000
 
 
 def example_image() -> np.ndarray:
-    """Returns a drawn picture with faces, `[96, 128, 3]` uint8 RGB."""
+    """Returns a synthetic picture with faces, `[96, 128, 3]` uint8 RGB."""
     return draw_image(np.random.default_rng(5), 96, 128)[0]
 
 

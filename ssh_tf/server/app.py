@@ -21,7 +21,7 @@ from ssh_tf.server.runner import Runner
 from ssh_tf.server.versions import Versions
 
 _KEEP_ALIVE_SECONDS = 65
-# Beside the requests that compute or wait: those for status, and those that are told "busy".
+# Beside the requests that compute or wait: those for status, and those answered with "busy".
 _SPARE_THREADS = 16
 
 
@@ -120,7 +120,7 @@ def _add_port(server: Any, host: str, port: int) -> int:
 
 
 def address(host: str, port: int) -> str:
-    """Returns `HOST:PORT`, as it stands in a URL."""
+    """Returns `HOST:PORT`, as in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -24,7 +24,7 @@ class Limits:
 
     Attributes:
         workers: Requests computed at the same time.
-        queue: Requests that wait for a worker; the next one is told that the server is busy.
+        queue: Requests that wait for a worker; the next one is answered with "busy".
         request_seconds: From a whole request to its answer.
         receive_seconds: For the head of a request, and again for its body.
         max_body_bytes: Of one request, also once it is unpacked.

@@ -342,6 +342,16 @@ def test_one_process_at_a_time_exports_into_a_folder(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("quick")
+def test_what_a_killed_export_left_is_removed_by_the_next(tmp_path: Path):
+    left = tmp_path / ".tmp-dead"
+    (left / "new" / "variables").mkdir(parents=True)
+    (left / ".lock").touch()  # The kernel's lock on it ended with its process.
+    os.utime(left, (0, 0))
+    assert export_savedmodel(small_network(), CONFIG, tmp_path).name == "1"
+    assert visible(tmp_path) == ["1"]
+
+
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(("there", "next_one"), [("0001", "2"), ("007", "8"), ("0", "1")])
 def test_leading_zeros_count_as_versions(tmp_path: Path, there: str, next_one: str):
     (tmp_path / there).mkdir()

@@ -7,6 +7,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -51,8 +52,22 @@ def write_onnx(network: SSH, path: Path) -> None:
 
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     function = network_function(network, "float32")
-    spec = function.input_signature
-    tf2onnx.convert.from_function(function, spec, opset=OPSET, output_path=str(path))
+    tf2onnx.convert.from_function(
+        function,
+        function.input_signature,
+        opset=OPSET,
+        custom_op_handlers={"ReverseV2": (_write_channel_swap, [])},
+        output_path=str(path),
+    )
+
+
+def _write_channel_swap(graph: Any, node: Any, *_: Any) -> None:
+    """Writes RGB to BGR as `Gather`; tf2onnx takes `ReverseSequence`, which OpenCV lacks."""
+    old = {"outputs": node.output, "shapes": node.output_shapes, "dtypes": node.output_dtypes}
+    order = graph.make_const(f"{node.name}_order", np.array([2, 1, 0], np.int64))
+    inputs = [node.input[0], order.output[0]]
+    graph.remove_node(node.name)
+    graph.make_node("Gather", inputs, attr={"axis": 3}, name=node.name, **old)
 
 
 @contextlib.contextmanager
