@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from ssh_tf.config import ModelConfig
+from ssh_tf.config import ModelConfig, load
 from ssh_tf.geometry.proposals import face_probability
 from ssh_tf.model.ssh import SSH
 
@@ -39,7 +39,7 @@ PRECISIONS = {
     "tensorfloat32": (jnp.float32, "default"),
     "bfloat16": (jnp.bfloat16, "default"),
 }
-MODELS = {"vgg16": ModelConfig(), "mobilenet": ModelConfig(backbone="mobilenet")}
+MODELS = {"vgg16": ModelConfig(), "light": load("configs/photos_light.yaml").model}
 HEADER = (
     "\nmodel     input         precision           ms   images/s    TFLOP/s  of matrix   difference"
 )

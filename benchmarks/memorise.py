@@ -22,7 +22,7 @@ from ssh_tf.data.readers.wider import find_split, read_annotations, split_layout
 from ssh_tf.data.sources import open_wider
 from ssh_tf.evaluation.run import evaluate_wider, open_annotated
 from ssh_tf.inference.detector import Detector
-from ssh_tf.training.monitor import Logs
+from ssh_tf.training.table import Logs
 from ssh_tf.training.trainer import train
 
 SMALLEST_PX = 20

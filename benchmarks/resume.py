@@ -24,7 +24,8 @@ import tensorflow as tf
 from ssh_tf.config import to_yaml, validate
 from ssh_tf.data.builder import build_records
 from ssh_tf.data.sources import open_wider
-from ssh_tf.training.monitor import read_table
+from ssh_tf.training.checkpoints import Checkpoints
+from ssh_tf.training.table import read_table
 
 SIDE = 128
 
@@ -59,9 +60,10 @@ def write_config(folder: Path, steps: int) -> Path:
 
 def variables(workdir: Path) -> dict[str, np.ndarray]:
     """Returns all that the last checkpoint holds."""
-    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(workdir / "checkpoints")))
+    folder = workdir / "checkpoints"
+    reader = tf.train.load_checkpoint(str(folder / f"ckpt-{Checkpoints(folder).steps()[-1]}"))
     names = (name for name in reader.get_variable_to_shape_map() if "VARIABLE_VALUE" in name)
-    return {name: reader.get_tensor(name) for name in names if "save_counter" not in name}
+    return {name: reader.get_tensor(name) for name in names}
 
 
 def kill_at(command: list[str], workdir: Path, step: int) -> int:

@@ -1,4 +1,4 @@
-"""Settings: frozen, validated, read from YAML plus `--set a.b=c` overrides. No TensorFlow here.
+"""Settings: frozen, validated, read from YAML plus overrides `a.b=c`. No TensorFlow here.
 
 The defaults are what the official code does (mahyarnajibi/SSH), since the published AP comes from
 it. Each field names its source: an official file or a section of the paper (arXiv:1708.03979).
@@ -32,6 +32,12 @@ Redaction = Literal["blur", "pixelate", "fill"]
 REDACTIONS: tuple[Redaction, ...] = get_args(Redaction)
 
 
+# What fits into the integers of every library that a number is passed to.
+_LARGEST = 2**31 - 1
+# No file of settings is longer; neither is what a mistaken path leads to read in full.
+_MOST_BYTES = 1_000_000
+
+
 class Settings(BaseModel):
     """A frozen group of settings that refuses keys it does not know."""
 
@@ -39,17 +45,25 @@ class Settings(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
 
+    @field_validator("*")
+    @classmethod
+    def _fits_into_32_bits(cls, value: Any) -> Any:
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int) and number > _LARGEST:
+                raise ValueError(f"must be at most {_LARGEST}")
+        return value
+
 
 class ModuleConfig(Settings):
     """One detection module (paper 3.2; `SSH/models/train_ssh.prototxt`)."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9]*$")
+    name: str = Field(pattern=r"^[a-z][a-z0-9]*$", max_length=32)
     """Prefix of the module's layers, outputs and metrics."""
     stride: Literal[8, 16, 32]
     """Pixels per cell: 8 takes the fused conv4/conv5 map, 16 conv5_3, 32 its max-pooling."""
-    channels: int = Field(gt=0, multiple_of=2)
+    channels: int = Field(gt=0, le=1024, multiple_of=2)
     """X of the paper: width of the plain 3x3 branch. The context branch adds X/2 + X/2."""
-    anchor_scales: tuple[PositiveFloat, ...] = Field(min_length=1)
+    anchor_scales: tuple[PositiveFloat, ...] = Field(min_length=1, max_length=16)
     """Anchor side = 16 px x scale (`generate_anchors.py`: base_size 16 in every module)."""
     allowed_border: int = Field(ge=0)
     """Anchors that cross the image border by more px are not trained (`param_str` of the layer)."""
@@ -63,7 +77,7 @@ M3 = ModuleConfig(name="m3", stride=32, channels=256, anchor_scales=(16, 32), al
 class ModelConfig(Settings):
     """The network (paper 3.1-3.3; `SSH/models/test_ssh.prototxt`)."""
 
-    modules: tuple[ModuleConfig, ...] = Field(default=(M1, M2, M3), min_length=1)
+    modules: tuple[ModuleConfig, ...] = Field(default=(M1, M2, M3), min_length=1, max_length=8)
     """Detection modules, finest first."""
     backbone: Literal["vgg16", "mobilenet"] = "vgg16"
     """Trunk: VGG-16 (official), or MobileNet v1 for machines without a GPU (ours)."""
@@ -73,7 +87,7 @@ class ModelConfig(Settings):
     """MobileNet's: `relu6` as in Keras' weights; `leaky_relu` (slope 0.1) as in the weights that
     RetinaFace's MobileNet-0.25 starts from. They belong to the weights: exchanged, nothing of
     ImageNet is left. The detection modules have ReLU in either case."""
-    fuse_channels: int = Field(default=128, gt=0)
+    fuse_channels: int = Field(default=128, gt=0, le=1024)
     """Width of the 1x1 reductions and of the fused map (`conv4_128`, `conv5_128`)."""
     fusion: bool = True
     """Whether the stride-8 module also sees upsampled conv5_3 (paper 3.1; ablation in 4.5)."""
@@ -112,6 +126,15 @@ class LossConfig(Settings):
     """Smooth L1 is quadratic for errors under 1/sigma^2 (`train_ssh.prototxt`)."""
     box_normalizer: Literal["samples", "positives"] = "samples"
     """Divisor of the box loss. Official code: mined anchors; paper 3.5: positive anchors."""
+
+    @model_validator(mode="after")
+    def _check_thresholds(self) -> "LossConfig":
+        if self.negative_iou > self.positive_iou:
+            raise ValueError(
+                f"negative_iou ({self.negative_iou}) must not exceed positive_iou "
+                f"({self.positive_iou}): no anchor is both"
+            )
+        return self
 
 
 class DataConfig(Settings):
@@ -175,7 +198,11 @@ class DataConfig(Settings):
         return factors
 
     @model_validator(mode="after")
-    def _mosaics_have_quarters(self) -> "DataConfig":
+    def _check_crops(self) -> "DataConfig":
+        if self.crop_px is not None and self.shorter_choices_px:
+            raise ValueError(
+                "crop_px and shorter_choices_px exclude each other: leave one of them out"
+            )
         if self.mosaic_probability and (self.crop_px is None or self.crop_px % 2):
             raise ValueError(f"mosaic_probability needs an even crop_px, not {self.crop_px}")
         return self
@@ -331,7 +358,30 @@ class Config(Settings):
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-4` as a number, as YAML 1.2 does; PyYAML's YAML 1.1 does not."""
+    """SafeLoader with the rules of YAML 1.2, and without what few bytes make large.
+
+    `1e-4` is a number (in PyYAML's YAML 1.1 it is a text), a key that stands twice in a group is an
+    error (PyYAML drops the first), and aliases are refused.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Makes the next node."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(
+                None, None, f"aliases like *{event.anchor} are not supported", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """Makes a dict of a mapping's node."""
+        known = set()
+        for key, _ in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else key
+            if name in known:
+                raise yaml.MarkedYAMLError(None, None, f"{name} is there twice", key.start_mark)
+            known.add(name)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -368,11 +418,12 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         UserError: For a missing or malformed file, an unknown key or a value of the wrong type.
     """
     file = existing_file(shipped(path), "a YAML file of settings, like those in configs/")
+    if file.stat().st_size > _MOST_BYTES:
+        raise UserError(f"{file} is no file of settings: it has more than {_MOST_BYTES} bytes.")
     try:
-        data = yaml.load(file.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{file} is not valid YAML: {reason}") from error
+        data = _parse(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # UnicodeDecodeError is one.
+        raise UserError(f"{file} is not valid YAML: {error}") from error
     data = {} if data is None else data
     if not isinstance(data, dict):
         raise UserError(f"{file} must hold `key: value` lines. Received: {type(data).__name__}.")
@@ -410,6 +461,21 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
+def _parse(text: str) -> Any:
+    """Reads YAML.
+
+    Raises:
+        ValueError: If it is none, in one line. Integers of thousands of digits and dates that are
+            none raise it within PyYAML.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def _apply_override(data: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
@@ -420,8 +486,8 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         if not isinstance(data, dict):
             raise UserError(f"Override {override!r}: `{parent}` is a value and no group.")
     try:
-        data[leaf] = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+        data[leaf] = _parse(text)
+    except ValueError as error:
         raise UserError(f"Override {override!r}: {text!r} is not a YAML value.") from error
 
 

@@ -29,9 +29,9 @@ from ssh_tf.imaging.draw import draw_boxes, save_picture
 from ssh_tf.imaging.files import read_image
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.results import Detections, boxes_in_px
-from ssh_tf.model.weights import load_network
 from ssh_tf.progress import Progress
-from ssh_tf.training.monitor import Logs
+from ssh_tf.training.run_folder import load_run
+from ssh_tf.training.table import Logs
 from ssh_tf.training.trainer import train
 from ssh_tf.zoo.models import DEFAULT
 
@@ -164,7 +164,7 @@ def _train(
     data = config.data.model_copy(update={"records": {str(records): 1.0}})
     with stages.timed("train"):
         train(config.model_copy(update={"data": data}), folder / "run", on_step=on_step)
-    return Detector(load_network(folder / "run"), config.detect)
+    return Detector(load_run(folder / "run"), config.detect)
 
 
 def _evaluate(

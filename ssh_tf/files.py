@@ -68,6 +68,31 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def atomic_files(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder and moves its files into `folder` on success, in order of their names.
+
+    For several files of which the last name makes the others valid. A file of the same name is
+    replaced.
+
+    Args:
+        folder: Must exist.
+
+    Yields:
+        The folder to write into.
+    """
+    with _workspace(folder) as workspace:
+        temporary = workspace / "new"
+        temporary.mkdir()
+        yield temporary
+        files = sorted(temporary.iterdir())
+        for file in files:
+            _flush(file)
+        for file in files:
+            file.replace(folder / file.name)
+        _flush_folder(folder)
+
+
+@contextlib.contextmanager
 def _workspace(folder: Path) -> Iterator[Path]:
     """Makes a folder for what is not whole yet, and removes it in the end.
 

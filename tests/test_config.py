@@ -78,6 +78,8 @@ def test_an_unknown_key_is_named_with_the_known_ones(
         ("train: {steps: true}", "train.steps", "True"),
         ("train: {steps: '7'}", "train.steps", "'7'"),
         ("train: {steps: 0}", "train.steps", "0"),
+        ("train: {steps: 2147483648}", "train.steps", "2147483648"),
+        ("train: {decay_steps: [1, 2147483648]}", "train.decay_steps", "[1, 2147483648]"),
         ("train: {learning_rate: .inf}", "train.learning_rate", "inf"),
         ("train: {learning_rate: .nan}", "train.learning_rate", "nan"),
         ("train: {frozen: block1_}", "train.frozen", "'block1_'"),
@@ -107,6 +109,7 @@ def test_a_wrong_value_is_named_with_its_key(tmp_path: Path, text: str, key: str
     [
         (("stride: 8", "stride: 4"), "model.modules.0.stride"),
         (("channels: 128", "channels: 127"), "model.modules.0.channels"),
+        (("channels: 128", "channels: 1000000"), "model.modules.0.channels"),
         (("[1, 2]", "[]"), "model.modules.0.anchor_scales"),
         (("[1, 2]", "[1, -2]"), "model.modules.0.anchor_scales.1"),
         (("m1", "M/1"), "model.modules.0.name"),
@@ -119,9 +122,20 @@ def test_a_module_that_cannot_be_built_is_refused(
     assert refusal(tmp_path, text).startswith(f"FILE: `{key}`: ")
 
 
-def test_settings_that_contradict_each_other_are_refused(tmp_path: Path):
-    message = refusal(tmp_path, "data: {mosaic_probability: 0.5, crop_px: 33}")
-    assert message == "FILE: `data`: mosaic_probability needs an even crop_px, not 33."
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("data: {mosaic_probability: 0.5, crop_px: 33}", "an even crop_px, not 33"),
+        ("data: {mosaic_probability: 0.5}", "an even crop_px, not None"),
+        ("data: {crop_px: 32, shorter_choices_px: [9]}", "exclude each other"),
+        ("loss: {negative_iou: 0.6}", r"negative_iou (0.6) must not exceed positive_iou (0.5)"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(tmp_path: Path, text: str, says: str):
+    message = refusal(tmp_path, text)
+    assert message.startswith(f"FILE: `{text[:4]}`: ")
+    assert says in message
+    assert "Received" not in message
 
 
 def test_two_modules_of_one_name_are_refused(tmp_path: Path):
@@ -139,7 +153,17 @@ def test_two_modules_of_one_name_are_refused(tmp_path: Path):
         ("[]", "FILE must hold `key: value` lines. Received: list."),
         ("false", "FILE must hold `key: value` lines. Received: bool."),
         ("2020-01-01: 3", "FILE: expected names as keys and plain values "),
-        ("a: &a [*a]", "FILE: expected names as keys and plain values "),
+        ("a: &a [*a]", "FILE is not valid YAML: aliases like *a are not supported in "),
+        pytest.param("[" * 5000, "FILE is not valid YAML: it is nested too deeply", id="lists"),
+        pytest.param("{a: " * 5000, "FILE is not valid YAML: it is nested too deeply", id="groups"),
+        pytest.param("a: " + "9" * 5000, "FILE is not valid YAML: Exceeds the limit", id="digits"),
+        ("a: 2020-13-45", "FILE is not valid YAML: month must be in 1..12"),
+        (
+            "train: {steps: 1}\ndata: {}\ntrain: {}",
+            "FILE is not valid YAML: train is there twice",
+        ),
+        ("train: {steps: 1, steps: 2}", "FILE is not valid YAML: steps is there twice in "),
+        pytest.param("#" * 1_000_001, "FILE is no file of settings: it has more than", id="large"),
     ],
 )
 def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path, text: str, says: str):

@@ -16,7 +16,7 @@ from ssh_tf.imaging.scale import pyramid_scales, scaled_size
 from ssh_tf.model.losses import box_loss
 from ssh_tf.model.ohem import assign, training_model
 from ssh_tf.model.ssh import SSH
-from ssh_tf.training.optimizer import official_multipliers
+from ssh_tf.training.optimizer import make_optimizer
 from ssh_tf.training.state import freeze
 from ssh_tf.training.strategy import micro_batches
 
@@ -84,7 +84,7 @@ def test_the_box_loss_is_divided_by(loss: LossConfig, divisor: int):
     [pytest.param(OFFICIAL, 0.0, id="official"), pytest.param(PAPER, 1.0, id="paper")],
 )
 def test_module_biases_are_decayed_by(config: Config, decay: float):
-    rule = official_multipliers(config.train, ("m1", "m2", "m3"))
+    rule = make_optimizer(config.train, ("m1", "m2", "m3")).multipliers
     assert rule("m2_cls/bias") == (2.0, decay)
     assert rule("m2_cls/kernel") == rule("block4_conv1/kernel") == (1.0, 1.0)
     assert rule("block4_conv1/bias") == rule("fuse_conv/bias") == (2.0, 1.0)
@@ -152,7 +152,7 @@ def test_shorter_sides_of_the_pyramid(config: Config, shorter: list[int]):
 
 
 def test_bias_multiplier_follows_its_field():
-    rule = official_multipliers(TrainConfig(bias_lr_multiplier=1.0), ("m1",))
+    rule = make_optimizer(TrainConfig(bias_lr_multiplier=1.0), ("m1",)).multipliers
     assert rule("m1_cls/bias") == (1.0, 0.0)
 
 

@@ -40,8 +40,12 @@ def add_commands(command: Command) -> None:
     add("--server", help="a server's REST address instead of --model: http://127.0.0.1:8501")
     add("paths", nargs="*", help="images (or their URLs), folders of images, videos")
     add("--camera", type=from_zero, help="a camera's number instead of paths; ends by Ctrl-C")
-    add("--frames", type=positive, help="most frames of each video or of the camera (default: all)")
-    add("--show_from", type=fraction, help="least score shown (default: 0.5; with --redact 0.3)")
+    add(
+        "--frames",
+        type=positive,
+        help="limit for each video or the camera (default: all)",
+    )
+    add("--show_from", type=fraction, help="minimum score shown (default: 0.5; with --redact 0.3)")
     detect_outputs.add_flags(add)
 
 

@@ -27,7 +27,7 @@ STDOUT = Path("-")
 _SUFFIXES = {"json": ".json", "jsonl": ".jsonl", "csv": ".csv", "coco": ".json"}
 # A flag, and the one without which it would be ignored.
 _NEEDS = {"margin": "crops", "hold": "redact", "redact": "out"}
-_MOST_SHOWN = 20
+_MAX_SHOWN = 20
 _SHOW_FROM, _REDACT_FROM = 0.5, 0.3  # a face that is missed is worse where faces are hidden
 
 
@@ -93,8 +93,8 @@ def outputs(arguments: argparse.Namespace, inputs: Inputs) -> "Outputs":
     """
     from ssh_tf.inference.gallery import Outputs
 
-    if arguments.show and (inputs.videos or len(inputs.images) > _MOST_SHOWN):
-        raise UserError(f"--show opens at most {_MOST_SHOWN} images, and no videos. Use --out.")
+    if arguments.show and (inputs.videos or len(inputs.images) > _MAX_SHOWN):
+        raise UserError(f"--show opens at most {_MAX_SHOWN} images, and no videos. Use --out.")
     given = {name: getattr(arguments, name) for name in ("crops", "margin", "hold", "show_from")}
     settings: dict[str, Any] = {"show_from": _REDACT_FROM if arguments.redact else _SHOW_FROM}
     settings |= {name: value for name, value in given.items() if value is not None}
@@ -225,7 +225,7 @@ class Counts:
     """What the last line says.
 
     Args:
-        show_from: Least score of the faces that count.
+        show_from: Minimum score of the faces that count.
     """
 
     def __init__(self, show_from: float) -> None:

@@ -135,6 +135,7 @@ def add_model(add: Flags, *, required: bool = True, runtime: bool = True) -> Non
         required=required,
         help=f"name (ssh-tf models), run folder, weights file or SavedModel{default}",
     )
+    add("--which", choices=("last", "best"), help="network of a run folder (default: last)")
     add("--preset", choices=list(PRESETS), help="scale of a data set's published results")
     add("--pyramid", action="store_true", help="the official image pyramid: preset wider_pyramid")
     add("--shorter_px", type=positive, help="size of the shorter side (default: the run's or 1200)")
@@ -150,7 +151,7 @@ def add_model(add: Flags, *, required: bool = True, runtime: bool = True) -> Non
 
 def given_settings(arguments: argparse.Namespace) -> list[str]:
     """Returns the flags of `add_model`, without `--model`, that were given."""
-    names = ("preset", "pyramid", "runtime", *_SETTINGS)
+    names = ("which", "preset", "pyramid", "runtime", *_SETTINGS)
     return [name for name in names if getattr(arguments, name, None) not in (None, False)]
 
 
@@ -171,8 +172,9 @@ def load_detector(
     given = {key: getattr(arguments, key) for key in _SETTINGS}
     settings = {key: value for key, value in given.items() if value is not None}
     name = _preset(arguments, settings) or preset
-    if runtime := getattr(arguments, "runtime", None):
-        settings["runtime"] = runtime
+    for option in ("which", "runtime"):
+        if value := getattr(arguments, option, None):
+            settings[option] = value
     settings = {**PRESETS.get(name or "", {}), **settings}
     return Detector.load(_model(arguments), progress=progress, **settings)
 

@@ -10,9 +10,10 @@ import logging
 import os
 import shlex
 import shutil
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from absl import logging as absl_logging
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from ssh_tf.training.monitor import Logs
+    from ssh_tf.training.table import Logs
 
 _LOG = logging.getLogger("ssh_tf")
 
@@ -104,13 +105,30 @@ class _BesideBars(io.TextIOBase):
             return sys.stderr.write(text)
 
 
+@contextlib.contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Raises Ctrl-C after a block of imports: some modules swallow what is raised in theirs."""
+    received: list[int] = []
+    try:
+        before = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    except ValueError:  # Only the main thread has signals.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if received:
+        raise KeyboardInterrupt
+
+
 def import_tensorflow() -> None:
     """Imports TensorFlow without the notices that its C++ libraries print whatever the log level.
 
     Errors of the import are raised as usual.
     """
     saved = os.dup(2)
-    with open(os.devnull, "w") as nothing, contextlib.ExitStack() as stack:
+    with open(os.devnull, "w") as nothing, interrupts_later(), contextlib.ExitStack() as stack:
         stack.callback(os.close, saved)
         stack.callback(os.dup2, saved, 2)
         os.dup2(nothing.fileno(), 2)

@@ -3,7 +3,13 @@
 import argparse
 
 from ssh_tf.cli.flags import Command
-from ssh_tf.cli.terminal import import_tensorflow, next_command, say, training_progress
+from ssh_tf.cli.terminal import (
+    import_tensorflow,
+    interrupts_later,
+    next_command,
+    say,
+    training_progress,
+)
 from ssh_tf.config import load
 
 
@@ -21,9 +27,10 @@ def add_commands(command: Command) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     config = load(arguments.config, arguments.set)
-    import_tensorflow()
-    from ssh_tf.evaluation.validation import validator
-    from ssh_tf.training.trainer import train
+    with interrupts_later():
+        import_tensorflow()
+        from ssh_tf.evaluation.validation import validator
+        from ssh_tf.training.trainer import train
 
     path = train(
         config,

@@ -1,1 +1,1 @@
-"""From WIDER folders to batches: readers, records, pipeline, and a generator of test data."""
+"""From annotated images to batches: readers, records, input pipeline, and drawn test data."""

@@ -16,6 +16,9 @@ from ssh_tf.errors import UserError
 ATTRIBUTES = ("blur", "expression", "illumination", "invalid", "occlusion", "pose")
 
 
+_LONGEST_NAME = 4096  # as paths are on Linux
+
+
 @dataclass(frozen=True, slots=True)
 class AnnotatedImage:
     """One image and its annotated faces.
@@ -127,6 +130,8 @@ def check_name(name: str, where: str) -> str:
     """
     path = PurePosixPath(name)
     received = f"received {name[:200]!r}"
+    if len(name) > _LONGEST_NAME:
+        raise UserError(f"{where}: expected the name of an image, {received}... Fix it.")
     if "\0" in name or "\\" in name:
         raise UserError(
             f"{where}: expected an image name with `/` between folders, {received}. Fix it."

@@ -1,7 +1,7 @@
 """The input pipeline: records -> shuffled, augmented, scaled images on a few sizes of canvas."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,22 @@ def _records(folder: str, config: DataConfig, seed: int) -> tf.data.Dataset:
     buffer = min(config.shuffle_images, manifest["images"])
     # Shuffling precedes repeating, so that every image is seen once before any is seen twice.
     return dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).repeat()
+
+
+def find_undecodable(folders: Iterable[str]) -> str:
+    """Returns `name in folder` of the first image that can't be decoded.
+
+    The pipeline's own error does not name it. Reads everything, one image at a time.
+    """
+    for folder in folders:
+        shards = [str(Path(folder) / shard["name"]) for shard in read_manifest(folder)["shards"]]
+        for record in tf.data.TFRecordDataset(shards):
+            sample = parse_example(record)
+            try:
+                decode_upright(sample)
+            except tf.errors.InvalidArgumentError:
+                return f"{sample['name'].numpy().decode(errors='replace')} in {folder}"
+    return "of unknown name"
 
 
 def _plan(index: Tensor, record: Tensor, config: DataConfig, seed: int) -> dict[str, Tensor]:

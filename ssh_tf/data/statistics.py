@@ -15,10 +15,10 @@ from ssh_tf.data.manifest import ShardEntry, read_manifest, shard_entries
 from ssh_tf.data.records import parse_example
 from ssh_tf.data.unfinished import is_whole
 from ssh_tf.errors import UserError
+from ssh_tf.geometry.anchors import BASE_PX
 from ssh_tf.progress import Progress, silent
 
-# Side of an anchor of scale 1 and its centre in the first cell, px (`generate_anchors.py`).
-_BASE, _CENTRE = 16.0, 8.0
+_CENTER = BASE_PX / 2  # of the anchors in the first cell, px (`generate_anchors.py`)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def best_anchor_iou(
 ) -> np.ndarray:
     """Computes each face's IoU with the anchor that fits it best, wherever the image ends.
 
-    An anchor's IoU with a face falls with the distance of their centres along each axis, so that
+    An anchor's IoU with a face falls with the distance of their centers along each axis, so that
     the anchor of the nearest cell is the best of its kind: no grid is needed.
 
     Args:
@@ -134,13 +134,13 @@ def best_anchor_iou(
     """
     upper_left = corners[:, :2].astype(np.float64) * scale
     lower_right = corners[:, 2:].astype(np.float64) * scale + 1.0  # half-open
-    centre, side = (upper_left + lower_right) / 2, lower_right - upper_left  # [F, 2]
+    center, side = (upper_left + lower_right) / 2, lower_right - upper_left  # [F, 2]
     best = np.zeros(len(corners))
     for module in modules:
-        cell = np.maximum(np.round((centre - _CENTRE) / module.stride), 0)
-        distance = np.abs(centre - (_CENTRE + module.stride * cell))
+        cell = np.maximum(np.round((center - _CENTER) / module.stride), 0)
+        distance = np.abs(center - (_CENTER + module.stride * cell))
         for anchor_scale in module.anchor_scales:
-            anchor = _BASE * anchor_scale
+            anchor = BASE_PX * anchor_scale
             overlap = np.clip(
                 np.minimum((anchor + side) / 2 - distance, np.minimum(anchor, side)), 0, None
             )

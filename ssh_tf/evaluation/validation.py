@@ -1,4 +1,4 @@
-"""Evaluation while training: what `ssh_tf.training.trainer.train` calls now and then."""
+"""Evaluation during training, by WIDER's protocol."""
 
 import tempfile
 from pathlib import Path
@@ -14,7 +14,7 @@ from ssh_tf.imaging.draw import draw_boxes
 from ssh_tf.imaging.files import read_image
 from ssh_tf.inference.detector import Detector
 from ssh_tf.model.ssh import SSH
-from ssh_tf.training.trainer import Validate, Validated
+from ssh_tf.training.validation import Validate, Validated
 
 # Least score of a box in the pictures.
 _SHOWN_FROM = 0.3

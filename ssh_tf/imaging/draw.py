@@ -17,11 +17,11 @@ LEGIBLE_PX = 480
 _PICTURE_PER_LINE, _PICTURE_PER_LETTER = 400, 60
 # Lines are finer on small boxes: one px for so many of the box's shorter side.
 _BOX_PER_LINE = 12
-_LEAST_LETTER, _MOST_LETTER = 11, 48
+_MIN_LETTER, _MAX_LETTER = 11, 48
 # A score is written if its box is at least this part of the score's width.
-_LEAST_WIDTH = 0.75
+_MIN_WIDTH = 0.75
 # A score is written inside its box if it hides no more than this part of it.
-_MOST_HIDDEN = 0.1
+_MAX_HIDDEN = 0.1
 
 _BLACK, _WHITE, _DARK = (0, 0, 0), (255, 255, 255), (32, 32, 32)
 
@@ -60,7 +60,7 @@ def draw_boxes(
     factor = max(1, -(-LEGIBLE_PX // max(image.shape[:2])))
     canvas = image.repeat(factor, axis=0).repeat(factor, axis=1)
     side = math.sqrt(canvas.shape[0] * canvas.shape[1])
-    letters = round(min(max(side / _PICTURE_PER_LETTER, _LEAST_LETTER), _MOST_LETTER))
+    letters = round(min(max(side / _PICTURE_PER_LETTER, _MIN_LETTER), _MAX_LETTER))
     for box in truth if truth is not None else ():
         _rectangle(canvas, box * factor, _WHITE, 1)
     best_first = np.argsort(-scores, kind="stable")
@@ -156,10 +156,10 @@ def _places(
         Left and top of the plate, and how many faces it may touch there: its own, if it is inside.
     """
     x1, y1, x2, y2 = box
-    if x2 - x1 < _LEAST_WIDTH * width or size[0] < width:
+    if x2 - x1 < _MIN_WIDTH * width or size[0] < width:
         return
     rows = [(y1 - height, 0), (y2, 0)]
-    if x2 - x1 >= width and width * height <= _MOST_HIDDEN * (x2 - x1) * (y2 - y1):
+    if x2 - x1 >= width and width * height <= _MAX_HIDDEN * (x2 - x1) * (y2 - y1):
         rows += [(y1, 1), (y2 - height, 1)]
     for top, most in rows:
         if 0 <= top <= size[1] - height:
@@ -212,7 +212,7 @@ def _sample(letters: int) -> np.ndarray:
 
 
 def _row(pieces: Sequence[np.ndarray], gap: int) -> np.ndarray:
-    """Puts pieces beside each other, centered, with gaps."""
+    """Joins pieces beside each other, centered, with gaps."""
     height = max(piece.shape[0] for piece in pieces)
     row = np.full((height, sum(p.shape[1] + gap for p in pieces) - gap, 3), _DARK, np.uint8)
     left = 0

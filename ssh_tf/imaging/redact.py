@@ -9,11 +9,11 @@ from ssh_tf.config import REDACTIONS, Redaction
 _MARGIN = 0.2
 # A region keeps the mean colors of at most so many cells along its longer side, each at least some
 # px wide. Joined smoothly, more than two make a blob that detectors take for a face.
-_MOST_CELLS = {"blur": 2, "pixelate": 4}
-_LEAST_CELL_PX = 12
-# How much of a cell's color is left, the rest is grey: detectors take a spot of skin for a face.
+_MAX_CELLS = {"blur": 2, "pixelate": 4}
+_MIN_CELL_PX = 12
+# How much of a cell's color is left, the rest is gray: detectors take a spot of skin for a face.
 _COLOR_LEFT = {"blur": 0.7, "pixelate": 0.2}
-_GREY = 128
+_GRAY = 128
 
 
 def redact(image: np.ndarray, boxes: np.ndarray, kind: Redaction) -> np.ndarray:
@@ -27,7 +27,7 @@ def redact(image: np.ndarray, boxes: np.ndarray, kind: Redaction) -> np.ndarray:
     Args:
         image: `[H, W, 3]` uint8 RGB.
         boxes: `[D, 4]` x1, y1, x2, y2, px, also partly or wholly outside of the image.
-        kind: `blur` (the cells' colors, smoothly joined), `pixelate` (the cells), `fill` (grey).
+        kind: `blur` (the cells' colors, smoothly joined), `pixelate` (the cells), `fill` (gray).
 
     Returns:
         `[H, W, 3]` uint8 RGB, of the same size.
@@ -65,12 +65,12 @@ def _redact_face(image: np.ndarray, result: np.ndarray, box: np.ndarray, kind: R
 def _paint(region: np.ndarray, kind: Redaction) -> np.ndarray:
     """Returns what hides a region, of its size."""
     if kind == "fill":
-        return np.full_like(region, _GREY)
+        return np.full_like(region, _GRAY)
     height, width = region.shape[:2]
-    cell = max(_LEAST_CELL_PX, max(height, width) / _MOST_CELLS[kind])
+    cell = max(_MIN_CELL_PX, max(height, width) / _MAX_CELLS[kind])
     cells = max(1, round(width / cell)), max(1, round(height / cell))
     means = cv2.resize(region, cells, interpolation=cv2.INTER_AREA)
     left = _COLOR_LEFT[kind]
-    paled = cv2.addWeighted(means, left, np.full_like(means, _GREY), 1 - left, 0)
+    paled = cv2.addWeighted(means, left, np.full_like(means, _GRAY), 1 - left, 0)
     smooth = cv2.INTER_LINEAR if kind == "blur" else cv2.INTER_NEAREST
     return cv2.resize(paled, (width, height), interpolation=smooth)

@@ -9,9 +9,9 @@ import numpy as np
 from ssh_tf.imaging.draw import LEGIBLE_PX, draw_boxes
 from ssh_tf.imaging.lettering import text_size, write
 
-_MOST_COLUMNS = 4
+_MAX_COLUMNS = 4
 _GAP, _LETTERS = 16, 16
-_MOST_SIGNS = 100  # of a caption: even the narrowest letters are wider together
+_MAX_CHARACTERS = 100  # of a caption: even the narrowest letters are wider together
 _BLACK = (0, 0, 0)
 
 
@@ -34,7 +34,7 @@ def tile(image: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def contact_sheet(tiles: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
-    """Puts pictures on a white sheet, as many columns as rows, at most four.
+    """Arranges pictures on a white sheet, as many columns as rows, at most four.
 
     Args:
         tiles: `[H, W, 3]` uint8 RGB, at least one, at most `LEGIBLE_PX` wide.
@@ -43,7 +43,7 @@ def contact_sheet(tiles: Sequence[np.ndarray], captions: Sequence[str]) -> np.nd
     Returns:
         `[H, W, 3]` uint8 RGB, as high as the pictures need.
     """
-    columns = min(math.ceil(math.sqrt(len(tiles))), _MOST_COLUMNS)
+    columns = min(math.ceil(math.sqrt(len(tiles))), _MAX_COLUMNS)
     cells = [_cell(picture, text) for picture, text in zip(tiles, captions, strict=True)]
     rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
     width = _GAP + columns * (LEGIBLE_PX + _GAP)
@@ -59,7 +59,7 @@ def contact_sheet(tiles: Sequence[np.ndarray], captions: Sequence[str]) -> np.nd
 
 
 def _cell(picture: np.ndarray, caption: str) -> np.ndarray:
-    """Puts a caption below a picture; both are centered."""
+    """Adds a caption below a picture; both are centered."""
     text = _shortened(caption)
     width, height = text_size(text, _LETTERS)
     cell = np.full((picture.shape[0] + height + _GAP // 4, LEGIBLE_PX, 3), 255, np.uint8)
@@ -70,10 +70,10 @@ def _cell(picture: np.ndarray, caption: str) -> np.ndarray:
 
 
 def _shortened(text: str) -> str:
-    """Leaves out as much of a text's middle as does not fit; its end often tells more."""
-    text = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
-    half, short = _MOST_SIGNS // 2, text
-    while len(short) > _MOST_SIGNS or text_size(short, _LETTERS)[0] > LEGIBLE_PX:
+    """Cuts what does not fit out of the middle of a text: its end often matters more."""
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    half, short = _MAX_CHARACTERS // 2, text
+    while len(short) > _MAX_CHARACTERS or text_size(short, _LETTERS)[0] > LEGIBLE_PX:
         short = f"{text[:half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
         half -= 1
     return short

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ssh_tf.config import DetectConfig, load, validate
+from ssh_tf.config import DetectConfig, validate
 from ssh_tf.errors import UserError
 from ssh_tf.inference.arrays import find_faces
 from ssh_tf.inference.contract import FaceDetector
@@ -18,6 +18,7 @@ from ssh_tf.inference.runtimes.choice import load_runtime
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import load_network
 from ssh_tf.progress import Progress, silent
+from ssh_tf.training.run_folder import Which, load_run, settings_of
 from ssh_tf.zoo.models import find_model
 
 _LOG = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Detector(FaceDetector):
     Attributes:
         network: As given.
         config: As given.
+        forward: Runs the network: `[1, H, W, 3]` float32 RGB at its scale to its outputs.
 
     Raises:
         UserError: If the runtime is not installed or lacks the precision.
@@ -46,12 +48,13 @@ class Detector(FaceDetector):
     ) -> None:
         self.network = network
         self.config = config or DetectConfig()
-        self._forward = load_runtime(runtime, network, self.config.precision)
+        self.forward = load_runtime(runtime, network, self.config.precision)
 
     @staticmethod
     def load(
         path: str | Path,
         *,
+        which: Which = "last",
         runtime: str = "tensorflow",
         progress: Progress = silent,
         **settings: Any,
@@ -62,6 +65,7 @@ class Detector(FaceDetector):
             path: A name of `ssh-tf models`, a run folder of `ssh-tf train`, a `.keras`,
                 `.weights.h5` or `.caffemodel` file, or a SavedModel of `ssh-tf export`: a
                 version's folder, or the folder of versions, of which the newest is taken.
+            which: Of a run folder: the `last` network, or the `best` that was evaluated.
             runtime: What runs the network; see `Detector`. A SavedModel needs `tensorflow`.
             progress: Told of a download, if a named model needs one.
             **settings: Fields of `DetectConfig` to change. The others are those of the run, or
@@ -71,13 +75,17 @@ class Detector(FaceDetector):
             UserError: If `path` is none of these or can't be read, for a setting out of range, or
                 for any setting together with a SavedModel.
         """
-        if (named := find_model(path)) is not None:
+        named = find_model(path)
+        version = None if named else find_saved_model(Path(path))
+        is_run = not named and version is None and Path(path).is_dir()
+        if which != "last" and not is_run:
+            raise UserError(f"{path} is not a run folder: there is no {which} network to choose.")
+        if named is not None:
             _LOG.info("Model: %s (%s)", named.name, named.summary)
             detector = Detector.load(
                 named.file(progress), runtime=runtime, **{**named.settings, **settings}
             )
             return detector
-        version = find_saved_model(Path(path))
         if version is not None:
             if settings:
                 raise UserError(
@@ -91,13 +99,18 @@ class Detector(FaceDetector):
                 )
             _LOG.info("Model: SavedModel %s", version)
             return ExportedDetector(version)
-        config = DetectConfig()
-        if (file := Path(path) / "config.yaml").is_file():
-            config = load(file).detect
+        if not Path(path).exists():
+            raise UserError(
+                f"{path} does not exist. Expected a run folder, a .keras, .weights.h5 or "
+                ".caffemodel file, or a SavedModel."
+            )
+        run = settings_of(path)
+        config = run.detect if run else DetectConfig()
         changed = {"detect": {**config.model_dump(), **settings}}
         config = validate(changed, origin="Detection").detect
-        network = load_network(path)
-        kind = "run folder" if Path(path).is_dir() else f"{''.join(Path(path).suffixes[-2:])} file"
+        network = load_run(path, which) if is_run else load_network(path)
+        suffix = "".join(Path(path).suffixes[-2:])
+        kind = f"{which} network of run folder" if is_run else f"{suffix} file"
         _LOG.info("Model: %s %s", kind, path)
         return Detector(network, config, runtime=runtime)
 
@@ -112,7 +125,7 @@ class Detector(FaceDetector):
     def find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds the faces of one image; see `FaceDetector.find`."""
         with within_memory(pixels):
-            return find_faces(self._forward, pixels, self.network.config.modules, self.config)
+            return find_faces(self.forward, pixels, self.network.config.modules, self.config)
 
     def __repr__(self) -> str:
         return f"Detector({self.network.name}, {self.config!r})"

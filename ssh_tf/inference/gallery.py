@@ -33,7 +33,7 @@ class Outputs:
         pictures: Folder of the pictures and videos; none are written without it.
         crops: Folder of the faces' crops; none are written without it.
         margin: What a crop adds on each side of its box, as a fraction of the box's side.
-        show_from: Least score that is drawn, redacted or cropped.
+        show_from: Minimum score that is drawn, redacted or cropped.
         redaction: How faces are hidden instead of being marked.
         hold: For how many frames of a video a face that is not found again stays redacted.
         inputs: Resolved paths that must not be written to.
@@ -152,7 +152,7 @@ def _picture_names(images: Sequence[tuple[ImageFile, Path]]) -> list[Path]:
 
 
 def write_crops(found: Detections, name: Path, outputs: Outputs) -> Entry:
-    """Writes the crops of the sure faces, best first: `<stem>_1`, `<stem>_2`, ...
+    """Writes the crops of confident faces, best first: `<stem>_1`, `<stem>_2`, ...
 
     Args:
         found: Of one image.
@@ -177,8 +177,8 @@ def crops_of(entry: Entry) -> list[Path]:
 
 
 def picture_of(found: Detections, outputs: Outputs) -> np.ndarray:
-    """Marks the sure faces of an image, or hides them."""
-    sure = found.filter(outputs.show_from)
+    """Marks the faces above the minimum score of an image, or hides them."""
+    confident = found.filter(outputs.show_from)
     if outputs.redaction is not None:
-        return redact(found.image, sure.boxes, outputs.redaction)
-    return sure.draw()
+        return redact(found.image, confident.boxes, outputs.redaction)
+    return confident.draw()

@@ -17,7 +17,7 @@ from ssh_tf.files import atomic_path
 _LOG = logging.getLogger(__name__)
 
 # What the codec's clock and players take.
-_LEAST_RATE, _MOST_RATE = 1.0, 240.0
+_MIN_RATE, _MAX_RATE = 1.0, 240.0
 # First frames closer to each other than at this multiple of the stated rate: it is only a mean.
 _VARIABLE = 1.5
 # The longest time that repeated pictures fill: a damaged time stamp can claim years.
@@ -111,7 +111,7 @@ class _Writer:
 
     def __init__(self, path: Path, shape: tuple[int, ...], rate: float) -> None:
         # More decimals would need a finer clock than the codec has.
-        self.rate = round(min(max(rate, _LEAST_RATE), _MOST_RATE), 2)
+        self.rate = round(min(max(rate, _MIN_RATE), _MAX_RATE), 2)
         self.path, self._size, self._count = path, (shape[1], shape[0]), 0
         codec = cv2.VideoWriter.fourcc(*"mp4v")  # the one every build of OpenCV can write
         self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, self.rate, self._size)
@@ -133,7 +133,7 @@ class _Writer:
         self._count += times
 
     def close(self) -> None:
-        """Ends the file and checks that it holds what was written: a full disk is not told.
+        """Ends the file and checks that all was written: OpenCV does not report a full disk.
 
         Raises:
             UserError: If it does not.

@@ -1,12 +1,13 @@
 """How long detection takes: stage by stage, the network alone, and from a file to its boxes."""
 
 import dataclasses
+import functools
 import resource
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,9 @@ import tensorflow as tf
 
 from ssh_tf.config import DetectConfig
 from ssh_tf.data.synthetic import draw_image
-from ssh_tf.imaging.decoder import decode_bytes
-from ssh_tf.imaging.scale import resize, single_scale
+from ssh_tf.imaging.files import read_image
+from ssh_tf.inference import arrays
 from ssh_tf.inference.detector import Detector
-from ssh_tf.inference.graph import joint_nms, module_proposals
 from ssh_tf.inference.quiet import without_deprecations
 from ssh_tf.model.ssh import SSH
 
@@ -30,18 +30,22 @@ _MATRIX = 2048
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """What one size of the network's input takes, batch 1.
+    """What one size of the network's input takes in one runtime and precision, batch 1.
 
     Attributes:
+        runtime: What ran the network.
+        precision: `DetectConfig.precision`.
         height: Of the network's input, px.
         width: Of the network's input, px.
         network: Median seconds of the network alone.
         end_to_end: Median seconds from a JPEG file's path to boxes in NumPy.
-        stages: Median seconds of each stage of `end_to_end`, run on its own.
+        stages: Median seconds of each other stage of `end_to_end`, run on its own.
         flops: Floating-point operations of the network, two per multiply-add.
         faces: Boxes that came out.
     """
 
+    runtime: str
+    precision: str
     height: int
     width: int
     network: float
@@ -56,35 +60,59 @@ class Timing:
         return self.end_to_end / self.network
 
 
-def time_detection(network: SSH, config: DetectConfig, size: tuple[int, int], runs: int) -> Timing:
-    """Measures one size; all variants take turns, so that a busy moment slows them all.
+def time_detection(
+    network: SSH,
+    config: DetectConfig,
+    size: tuple[int, int],
+    runs: int,
+    variants: Sequence[tuple[str, str]] = (("tensorflow", "float32"),),
+) -> list[Timing]:
+    """Measures one size; all variants and stages take turns: a busy moment slows them all.
 
     Args:
         network: What is measured. Random weights take as long as trained ones, but for the NMS.
         config: Thresholds; the scale follows from `size`.
         size: Height and width of the network's input, px.
         runs: Turns after a first one that does not count; the median is taken.
+        variants: Runtimes and precisions.
+
+    Returns:
+        One `Timing` per variant.
+
+    Raises:
+        UserError: If a runtime is not installed or lacks a precision.
     """
-    height, width = size
     scales = {"shorter_px": min(size), "longer_px": max(size), "pyramid_px": ()}
-    detector = Detector(network, config.model_copy(update=scales))
+    detectors = [
+        Detector(
+            network,
+            config.model_copy(update={**scales, "precision": precision}),
+            runtime=runtime,
+        )
+        for runtime, precision in variants
+    ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.jpg"
-        _draw(path, round(height / _SCALE), round(width / _SCALE))
-        stages, network_alone = _stages(detector, path)
-        seconds = _take_turns(
-            {"end_to_end": lambda: detector.detect(path), "network": network_alone, **stages}, runs
+        _draw(path, round(size[0] / _SCALE), round(size[1] / _SCALE))
+        stages = _stages(detectors[0], path)
+        calls: dict[Hashable, Callable[[], Any]] = dict(stages.items())
+        for variant, detector in zip(variants, detectors, strict=True):
+            calls[variant, "network"] = _network(detector, path)
+            calls[variant, "end_to_end"] = functools.partial(detector.detect, path)
+        seconds = _take_turns(calls, runs)
+        faces = [len(detector.detect(path)) for detector in detectors]
+    flops = count_flops(network, size)
+    return [
+        Timing(
+            *(*variant, *size),
+            network=seconds[variant, "network"],
+            end_to_end=seconds[variant, "end_to_end"],
+            stages={name: seconds[name] for name in stages},
+            flops=flops,
+            faces=count,
         )
-        faces = len(detector.detect(path).scores)
-    return Timing(
-        height=height,
-        width=width,
-        network=seconds.pop("network"),
-        end_to_end=seconds.pop("end_to_end"),
-        stages=seconds,
-        flops=count_flops(network, size),
-        faces=faces,
-    )
+        for variant, count in zip(variants, faces, strict=True)
+    ]
 
 
 def count_flops(network: SSH, size: tuple[int, int]) -> float:
@@ -119,41 +147,37 @@ def _draw(path: Path, height: int, width: int) -> None:
     path.write_bytes(cv2.imencode(".jpg", image[..., ::-1])[1].tobytes())
 
 
-def _stages(
-    detector: Detector, path: Path
-) -> tuple[dict[str, Callable[[], Any]], Callable[[], Any]]:
-    """Returns the stages of detection and the network alone, each a function without arguments."""
+def _stages(detector: Detector, path: Path) -> dict[str, Callable[[], Any]]:
+    """Returns the stages of detection but for the network, each a function without arguments."""
     config, modules = detector.config, detector.network.config.modules
-    exact = detector.network.exact()
+    image, pixels, scale = _input(detector, path)
+    outputs = detector.forward(pixels[np.newaxis])
 
-    def scale_of(image: Any) -> Any:
-        size = tf.shape(image)[:2]
-        return single_scale(size, shorter_px=config.shorter_px, longer_px=config.longer_px)
+    def boxes() -> Any:
+        parts = [arrays.module_proposals(outputs, pixels.shape[:2], m, config) for m in modules]
+        found, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return arrays.joint_nms(found, scores, config)
 
-    def boxes(outputs: Any, size: Any) -> Any:
-        found, scores = module_proposals(
-            outputs, size, modules, top_k=config.top_k, exact_decode=config.exact_decode
-        )
-        return joint_nms(found, scores, config)
-
-    enlarge = tf.function(lambda image: resize(image, scale_of(image)))
-    run = tf.function(lambda images: exact(images))
-    find = tf.function(boxes)
-    image = decode_bytes(path.read_bytes())
-    pixels = enlarge(image)
-    inputs, size = pixels[tf.newaxis], tf.shape(pixels)[:2]
-    outputs = run(inputs)
-    stages = {
-        "decode": lambda: decode_bytes(path.read_bytes()).numpy(),
-        "resize": lambda: enlarge(image).numpy(),
-        "boxes": lambda: find(outputs, size)[1].numpy(),
+    return {
+        "decode": lambda: read_image(path),
+        "resize": lambda: arrays.resize(image, scale),
+        "boxes": boxes,
     }
-    # One small output is fetched: it comes last, and a GPU would otherwise only have been asked.
-    last = f"{modules[-1].name}_logits"
-    return stages, lambda: run(inputs)[last].numpy()
 
 
-def _take_turns(calls: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
+def _network(detector: Detector, path: Path) -> Callable[[], Any]:
+    _, pixels, _ = _input(detector, path)
+    return functools.partial(detector.forward, pixels[np.newaxis])
+
+
+def _input(detector: Detector, path: Path) -> tuple[np.ndarray, np.ndarray, float]:
+    """Returns an image, the network's input of it, and the scale between them."""
+    image = read_image(path)
+    ((scale, _),) = arrays.levels(image.shape[:2], detector.network.config.modules, detector.config)
+    return image, arrays.resize(image, scale), scale
+
+
+def _take_turns(calls: Mapping[Hashable, Callable[[], Any]], runs: int) -> dict[Hashable, float]:
     """Calls each function once to warm up, then in turns; returns median seconds."""
     for call in calls.values():
         call()

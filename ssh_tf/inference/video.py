@@ -53,7 +53,7 @@ def detect_video(
         detector: What finds the faces.
         source: A video file, or a camera's number from 0.
         outputs: What is written.
-        frames: Most frames to read; by default all.
+        frames: Maximum number of frames to read; by default all.
         journal: Of finished videos, which are not detected again.
         progress: See `ssh_tf.progress`.
 
@@ -201,7 +201,7 @@ def _frames(
     Args:
         capture: What is read.
         source: File or camera.
-        limit: Most frames.
+        limit: Maximum number of frames.
 
     Raises:
         UserError: At the end, if there was no frame, or fewer than there should be.

@@ -4,13 +4,13 @@ import json
 import logging
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
 import numpy as np
-import tensorflow as tf
 
-from ssh_tf.config import ModelConfig, load
+from ssh_tf.config import ModelConfig, validate
 from ssh_tf.errors import UserError
 from ssh_tf.files import atomic_path, existing_file
 from ssh_tf.model.backbones.imagenet import trunk_means, trunk_weights
@@ -23,6 +23,9 @@ _LOG = logging.getLogger(__name__)
 _H5 = ".weights.h5"
 # Attribute of such a file: the architecture and the means, as `SSH.get_config` gives them.
 _H5_CONFIG = "ssh_tf"
+
+_KERAS_CONFIG = "config.json"
+_MOST_CONFIG_BYTES = 1_000_000
 
 # Typical deviation of pixels from the mean, in grey levels: what the first convolution is scaled by
 # when it starts from chance, so that activations are of order 1 in every layer.
@@ -117,7 +120,7 @@ def load_network(path: str | Path) -> SSH:
     """Loads a network with its architecture and preprocessing.
 
     Args:
-        path: A run folder of `ssh-tf train`, a `.keras`, `.weights.h5` or `.caffemodel` file.
+        path: A `.keras`, `.weights.h5` or `.caffemodel` file.
 
     Returns:
         The network.
@@ -125,10 +128,7 @@ def load_network(path: str | Path) -> SSH:
     Raises:
         UserError: If `path` is none of these, can't be read, or is a `.caffemodel` of VGG-16 alone.
     """
-    path = Path(path)
-    if path.is_dir():
-        return _load_run(path)
-    file = existing_file(path, "a run folder, a .keras, .weights.h5 or .caffemodel file")
+    file = existing_file(path, "a .keras, .weights.h5 or .caffemodel file")
     if file.suffix == ".caffemodel":
         network = SSH(ModelConfig(), CAFFE_MEANS)
         if _load_caffe(network, file).trunk_only:
@@ -220,46 +220,50 @@ def _halve(path: Path) -> None:
 def _load_h5(file: Path) -> SSH:
     try:
         with h5py.File(file) as content:
-            config = content.attrs.get(_H5_CONFIG)
-        if config is None:
+            described = content.attrs.get(_H5_CONFIG)
+        if described is None:
             raise UserError(
                 f"{file} does not say what network and preprocessing its weights belong to. "
-                "Use a file that `ssh-tf convert` or `ssh-tf train` wrote."
+                "Use a file that this package wrote."
             )
-        network = SSH.from_config(json.loads(config))
-        network.load_weights(file)
-    except (OSError, ValueError, KeyError) as error:
+        return _filled(_described_network(json.loads(described), file), file)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"{file} is not a whole {_H5} file of ssh_tf ({reason}).") from error
-    return network
-
-
-def _load_run(folder: Path) -> SSH:
-    """Loads a finished run's `model.keras`, else the newest checkpoint of an unfinished one."""
-    if (folder / "model.keras").is_file():
-        return _load_keras(folder / "model.keras")
-    checkpoint = tf.train.latest_checkpoint(str(folder / "checkpoints"))
-    if checkpoint is None:
-        raise UserError(
-            f"{folder} has neither model.keras nor checkpoints/. Expected the folder of a run of "
-            "`ssh-tf train`."
-        )
-    config = load(folder / "config.yaml")
-    network = SSH(config.model, means_for(config.model))
-    tf.train.Checkpoint(network=network).restore(checkpoint).expect_partial()
-    return network
 
 
 def _load_keras(file: Path) -> SSH:
+    """Loads a `.keras` file; unlike Keras, it builds nothing but what this package wrote."""
     if not zipfile.is_zipfile(file):
         raise UserError(f"{file} is not a .keras file of ssh_tf (no whole archive). Copy it again.")
     try:
-        network = keras.saving.load_model(file, compile=False)
-    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(file) as archive:
+            if archive.getinfo(_KERAS_CONFIG).file_size > _MOST_CONFIG_BYTES:
+                raise ValueError(f"its {_KERAS_CONFIG} is too large")
+            described = json.loads(archive.read(_KERAS_CONFIG))
+        if (name := described["class_name"]) != SSH.__name__:
+            raise UserError(f"{file} holds a {name}, not an SSH network.")
+        return _filled(_described_network(described["config"], file), file)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, zipfile.BadZipFile) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"{file} is not a .keras file of ssh_tf ({reason}).") from error
-    if not isinstance(network, SSH):
-        raise UserError(f"{file} holds a {type(network).__name__}, not an SSH network.")
+
+
+def _described_network(described: Any, file: Path) -> SSH:
+    """Builds the network that `SSH.get_config` described, within the limits of `ModelConfig`."""
+    means = described["means"]
+    if len(means) != 3 or not np.isfinite(np.asarray(means, np.float32)).all():
+        raise UserError(f"{file}: expected three finite pixel means. Received: {means}.")
+    config = validate({"model": described["config"]}, origin=str(file)).model
+    return SSH(config, means, name=described["name"])
+
+
+def _filled(network: SSH, file: Path) -> SSH:
+    """Loads a network's weights and checks that they are numbers."""
+    network.load_weights(file)
+    for variable in network.weights:
+        if not np.isfinite(variable).all():
+            raise UserError(f"{file}: weight {variable.path} is not finite. Use another file.")
     return network
 
 

@@ -1,39 +1,42 @@
 """Checkpoints of a run: whole ones only, the newest readable one first."""
 
+import contextlib
 import logging
+import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
-from ssh_tf.errors import UserError
-from ssh_tf.training.state import State
+from ssh_tf.errors import UserError, explain
+from ssh_tf.files import atomic_files
 
 _LOG = logging.getLogger(__name__)
 
 _KEPT = 3
+_INDEX = re.compile(r"ckpt-(\d+)\.index")
 
 
 class Checkpoints:
     """Writes and reads the checkpoints of a run.
 
-    A checkpoint holds the weights, the optimiser's state, the moving averages and the number of
-    updates, from which the order of the data follows. TensorFlow checks checksums when it reads.
+    TensorFlow checks checksums when it reads. Its `CheckpointManager` is not used: it takes the
+    folder's name for a pattern, and deletes the files of other runs whose names match.
 
     Args:
-        folder: Where they lie.
-        state: What they hold.
+        folder: Where they are.
+        **parts: What they hold, or the part of it that is to be read: `network`, `optimizer`,
+            `averages`. The order of the data follows from the number of updates.
     """
 
-    def __init__(self, folder: Path, state: State) -> None:
+    def __init__(self, folder: Path, **parts: Any) -> None:
         self.folder = folder
         self._step = tf.Variable(0, trainable=False, dtype=tf.int64)
-        parts = {"network": state.network, "optimizer": state.optimizer, "step": self._step}
-        self._checkpoint = tf.train.Checkpoint(**parts, averages=state.averages)
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(folder), max_to_keep=_KEPT, checkpoint_name="ckpt"
-        )
+        self._checkpoint = tf.train.Checkpoint(**parts, step=self._step)
 
     def restore(self) -> int:
         """Restores the newest checkpoint that can be read.
@@ -44,26 +47,27 @@ class Checkpoints:
         Raises:
             UserError: If none of those there can be read, or one is of another kind of run.
         """
-        found = list(self._newest_first())
-        for path in found:
+        steps = self.steps()
+        for step in reversed(steps):
+            path = self.folder / f"ckpt-{step}"
             try:
-                self._checkpoint.restore(str(path)).assert_existing_objects_matched()
-            except (tf.errors.OpError, IndexError) as error:  # IndexError: a file that ends early
-                reason = str(error).split("\n")[0]
-                _LOG.warning(
-                    "Checkpoint %s can't be read (%s). Trying the one before.", path, reason
-                )
-                continue
+                with _without_pattern(self.folder) as folder:
+                    status = self._checkpoint.read(str(folder / path.name))
+                    status.assert_existing_objects_matched().expect_partial()
             except (AssertionError, ValueError) as error:
-                reason = str(error).split("\n")[0]
                 raise UserError(
-                    f"Checkpoint {path} does not fit this run ({reason}). Name another folder."
+                    f"Checkpoint {path} does not fit this run ({_reason(error)}). Name another "
+                    "folder."
                 ) from error
-            _LOG.info("Continuing from %s", path)
+            # A file that ends early is an IndexError, one with other bytes any of the others.
+            except (tf.errors.OpError, IndexError, RuntimeError, DecodeError) as error:
+                _LOG.warning("Checkpoint %s can't be read (%s): skipped.", path, _reason(error))
+                continue
+            _LOG.info("Restored %s", path)
             return int(self._step.numpy())
-        if found:
+        if steps:
             raise UserError(
-                f"None of the {len(found)} checkpoints in {self.folder} can be read. Delete them "
+                f"None of the {len(steps)} checkpoints in {self.folder} can be read. Delete them "
                 "to begin again, or name another folder."
             )
         return 0
@@ -76,19 +80,47 @@ class Checkpoints:
         """
         self._step.assign(step)
         try:
-            self._manager.save(checkpoint_number=step)
+            self.folder.mkdir(exist_ok=True)
+            # The index makes a checkpoint, and its name comes after the data's.
+            with atomic_files(self.folder) as folder:
+                self._checkpoint.write(str(folder / f"ckpt-{step}"))
         except (tf.errors.OpError, OSError) as error:
-            for half in self.folder.glob(f"ckpt-{step}[._]*"):
-                shutil.rmtree(half) if half.is_dir() else half.unlink()
-            newest = next(self._newest_first(), None)
-            kept = f"{newest.name} is whole" if newest else "There is none before it"
-            reason = str(error).split("\n")[0][:200]
+            steps = self.steps()
+            before = f"ckpt-{steps[-1]} is whole" if steps else "There is none before it"
             raise UserError(
-                f"The checkpoint of step {step} can't be written to {self.folder} ({reason}). "
-                f"{kept}. Free some space; the same command continues."
+                f"The checkpoint of step {step} can't be written to {self.folder}: "
+                f"{explain(error)} {before}; the same command continues."
             ) from error
+        self._delete_old()
 
-    def _newest_first(self) -> Iterator[Path]:
-        """The prefixes of all checkpoints in the folder."""
-        paths = [path.with_suffix("") for path in self.folder.glob("ckpt-*.index")]
-        yield from sorted(paths, key=lambda path: int(path.name.split("-")[1]), reverse=True)
+    def steps(self) -> list[int]:
+        """Returns the updates that the checkpoints hold, ascending."""
+        if not self.folder.is_dir():
+            return []
+        names = (_INDEX.fullmatch(path.name) for path in self.folder.iterdir())
+        return sorted(int(name[1]) for name in names if name)
+
+    def _delete_old(self) -> None:
+        """Keeps the newest three, and removes what a killed process has left behind."""
+        kept = {f"ckpt-{step}" for step in self.steps()[-_KEPT:]}
+        # Backwards, so that an index is deleted before its data.
+        for path in sorted(self.folder.glob("ckpt-*"), reverse=True):
+            if path.name.split(".")[0] in kept:
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _reason(error: Exception) -> str:
+    return str(error).split("\n")[0][:200]
+
+
+@contextlib.contextmanager
+def _without_pattern(folder: Path) -> Iterator[Path]:
+    """Yields another name of a folder, if TensorFlow would read its own as a pattern of names."""
+    if not set(str(folder.absolute())) & set("*?[]\\"):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        link = Path(temporary) / "checkpoints"
+        link.symlink_to(folder.absolute(), target_is_directory=True)
+        yield link

@@ -1,11 +1,10 @@
-"""What a run tells of itself: `logs.csv`, TensorBoard, and a stop when a number is not finite."""
+"""What a run reports: `logs.csv`, TensorBoard, and a stop when a number is not finite."""
 
-import csv
+import contextlib
 import dataclasses
-import io
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,79 +12,33 @@ import numpy as np
 import tensorflow as tf
 
 from ssh_tf.errors import UserError
-from ssh_tf.files import write_text
-
-Logs = Mapping[str, float]
+from ssh_tf.training.table import Logs, Table
 
 LOG_FILE = "logs.csv"
 VALIDATION_FILE = "validation.csv"
+
+Tensor = Any
 
 
 @dataclasses.dataclass(frozen=True)
 class Update:
     """What is known of one update, of the images of this process.
 
+    Tensors on the device: reading them waits until the device has made the update.
+
     Attributes:
         step: Its number, from 1.
-        terms: `<module>_<term>` -> `[images]` float32.
+        terms: `<module>_<term>` -> `[B]` float32 of each batch.
         norm: Norm of the whole update's gradient, before clipping.
-        names: Of the images.
+        names: `[B]` string, of each batch's images.
         learning_rate: Of the update.
     """
 
     step: int
-    terms: Mapping[str, np.ndarray]
-    norm: float
-    names: Sequence[str]
-    learning_rate: float
-
-
-class Table:
-    """A CSV file with one row per step, which a continued run goes on from where it begins.
-
-    Args:
-        path: The file.
-        after: Rows of later steps are dropped: the updates they tell of are made again.
-    """
-
-    def __init__(self, path: Path, *, after: int) -> None:
-        self._path = path
-        self._rows = [row for row in read_table(path) if row["step"] <= after]
-        self._rewrite()
-
-    def add(self, row: Logs) -> None:
-        """Appends a row, with `step` among its columns."""
-        fits = not self._rows or list(self._rows[0]) == list(row)
-        self._rows.append(dict(row))
-        if len(self._rows) == 1 or not fits:
-            self._rewrite()
-        else:
-            with self._path.open("a", encoding="utf-8", newline="") as file:
-                csv.DictWriter(file, list(row), lineterminator="\n").writerow(row)
-
-    def _rewrite(self) -> None:
-        columns = list(dict.fromkeys(key for row in self._rows for key in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows)
-        write_text(self._path, text.getvalue() if self._rows else "")
-
-
-def read_table(path: Path) -> list[dict[str, float]]:
-    """Returns the rows of a `Table`'s file; none where there is no file.
-
-    A last row that was not written to its end is left out; cells without a value are NaN.
-    """
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = [line for line in file.read().splitlines(keepends=True) if line.endswith("\n")]
-    rows = []
-    for row in csv.DictReader(lines):
-        rows.append({key: float(value or math.nan) for key, value in row.items()})
-        rows[-1]["step"] = int(rows[-1]["step"])
-    return rows
+    terms: Mapping[str, Sequence[Tensor]]
+    norm: Tensor
+    names: Sequence[Tensor]
+    learning_rate: Tensor
 
 
 class Monitor:
@@ -104,49 +57,76 @@ class Monitor:
         self._validation = Table(folder / VALIDATION_FILE, after=step)
         self._writer = tf.summary.create_file_writer(str(folder / "logs"))
         self._images_per_update, self._scaled = images_per_update, scaled
-        self._updates: list[Update] = []
+        self._unread: list[Update] = []
+        self._read: list[Logs] = []  # of the updates since the last row
         self._started, self._waited = time.monotonic(), 0.0
 
     def add(self, update: Update) -> None:
-        """Keeps one update.
+        """Keeps one update; its numbers are read by the next `check` or `write`."""
+        self._unread.append(update)
+
+    def check(self) -> None:
+        """Reads the numbers of the updates since the last call.
 
         Raises:
-            UserError: If a term or the gradient is not finite.
+            UserError: If a term or the gradient of one is not finite.
         """
-        self._updates.append(update)
-        broken = [name for name, values in update.terms.items() if not np.isfinite(values).all()]
-        if not broken and (self._scaled or math.isfinite(update.norm)):
-            return
-        raise UserError(
-            f"{', '.join(broken) or 'The gradient'} is not finite at step {update.step} (images "
-            f"{', '.join(update.names)}). Lower train.learning_rate or set train.warmup_steps or "
-            "train.clip_norm; the last checkpoint is kept."
-        )
+        while self._unread:
+            self._read.append(self._means(self._unread.pop(0)))
+
+    def _means(self, update: Update) -> Logs:
+        values = {
+            name: np.concatenate([np.asarray(part) for part in parts])  # [images]
+            for name, parts in update.terms.items()
+        }
+        norm = float(update.norm)
+        broken = [name for name, each in values.items() if not np.isfinite(each).all()]
+        if broken or not (self._scaled or math.isfinite(norm)):
+            names = (name.decode() for part in update.names for name in np.asarray(part))
+            raise UserError(
+                f"{', '.join(broken) or 'The gradient'} is not finite at step {update.step} "
+                f"(images {', '.join(names)}). Lower train.learning_rate or set train.warmup_steps "
+                "or train.clip_norm; the last checkpoint is kept."
+            )
+        means = {name: float(each.mean()) for name, each in values.items()}
+        return means | {"learning_rate": float(update.learning_rate), "gradient_norm": norm}
 
     def waited(self, seconds: float) -> None:
         """Counts time spent waiting for input."""
         self._waited += seconds
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves the time of the block out of the rates."""
+        started = time.monotonic()
+        yield
+        self._started += time.monotonic() - started
+
     def write(self) -> Logs:
-        """Writes the means since the last call and returns them."""
-        updates, last = self._updates, self._updates[-1]
-        seconds = time.monotonic() - self._started
-        terms = {
-            name: float(np.mean([update.terms[name].mean() for update in updates]))
-            for name in last.terms
-        }
+        """Writes the means since the last call and returns them.
+
+        Raises:
+            UserError: As `check`.
+        """
+        step = self._unread[-1].step
+        self.check()
+        rows, seconds = self._read, time.monotonic() - self._started
+        means = {name: float(np.mean([row[name] for row in rows])) for name in rows[-1]}
         logs = {
-            "loss": sum(value for name, value in terms.items() if name.endswith("_loss")),
-            **terms,
-            "learning_rate": last.learning_rate,
-            "gradient_norm": float(np.mean([update.norm for update in updates])),
-            "images_per_second": len(updates) * self._images_per_update / seconds,
+            "loss": sum(value for name, value in means.items() if name.endswith("_loss")),
+            **means,
+            "learning_rate": rows[-1]["learning_rate"],
+            "images_per_second": len(rows) * self._images_per_update / seconds,
             "waiting": self._waited / seconds,
         }
-        self._scalars(last.step, logs)
-        self._table.add({"step": last.step, **logs})
-        self._updates, self._started, self._waited = [], time.monotonic(), 0.0
+        self._scalars(step, logs)
+        self._table.add({"step": step, **logs})
+        self._read, self._started, self._waited = [], time.monotonic(), 0.0
         return logs
+
+    def is_validated(self, step: int) -> bool:
+        """Whether `validated` was called for this step, in this process or one before."""
+        return any(row["step"] == step for row in self._validation.rows)
 
     def validated(self, step: int, ap: Logs, pictures: Sequence[np.ndarray]) -> None:
         """Writes the average precision of a step, and pictures `[H, W, 3]` uint8 of any sizes."""
@@ -156,9 +136,6 @@ class Monitor:
                 tf.summary.image(f"detections/{i}", picture[np.newaxis])
         self._writer.flush()
         self._validation.add({"step": step, **ap})
-        # Time spent on it is not the training's.
-        self._started = time.monotonic()
-        self._waited = 0.0
 
     def _scalars(self, step: int, values: Mapping[str, Any]) -> None:
         with self._writer.as_default(step):

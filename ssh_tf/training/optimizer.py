@@ -1,21 +1,22 @@
 """The optimisers: Caffe's SGD with its per-layer multipliers, and Adam for short runs."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
+from keras.optimizers import schedules
 
 from ssh_tf.config import TrainConfig
 
 Tensor = Any
-# (learning-rate multiplier, weight-decay multiplier) of a variable, by its path.
-Multipliers = Callable[[str], tuple[float, float]]
 
 
 @keras.saving.register_keras_serializable("ssh_tf")
-class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Learning rate by step: linear warm-up, then steps down or a cosine to zero.
+class Schedule(schedules.LearningRateSchedule):
+    """Learning rate by step: Keras' steps or its cosine to zero, after a linear warm-up.
+
+    Keras' own warm-up is not used: it delays the cosine by its length.
 
     Args:
         config: A `TrainConfig`, or a dict of its fields.
@@ -25,25 +26,26 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, config: TrainConfig | dict[str, Any]) -> None:
-        self.config = TrainConfig.model_validate(config)
+        self.config = config = TrainConfig.model_validate(config)
+        images = config.learning_rate_images or config.images_per_update
+        rate = config.learning_rate * config.images_per_update / images
+        if config.schedule == "cosine":
+            self._decay = schedules.CosineDecay(rate, config.steps)
+        elif config.decay_steps:
+            values = [rate * config.decay_factor**n for n in range(len(config.decay_steps) + 1)]
+            # Keras' steps lie after their boundary, Caffe's at it.
+            before = [step - 1 for step in config.decay_steps]
+            self._decay = schedules.PiecewiseConstantDecay(before, values)
+        else:
+            self._decay = lambda step: rate
 
     def __call__(self, step: Tensor) -> Tensor:
         """Returns the float32 learning rate of the update after `step` updates."""
-        config = self.config
-        done = ops.cast(step, "float32")
-        if config.schedule == "cosine":
-            factor = 0.5 * (1.0 + ops.cos(ops.minimum(done / config.steps, 1.0) * 3.14159265))
-        else:
-            passed = ops.sum(
-                ops.cast(
-                    done >= ops.convert_to_tensor([float("inf"), *config.decay_steps]), "float32"
-                )
-            )
-            factor = config.decay_factor**passed
-        if config.warmup_steps:
-            factor = factor * ops.minimum((done + 1.0) / config.warmup_steps, 1.0)
-        images = config.learning_rate_images or config.images_per_update
-        return config.learning_rate * (config.images_per_update / images) * factor
+        rate = ops.cast(self._decay(step), "float32")
+        if self.config.warmup_steps:
+            done = ops.cast(step, "float32")
+            rate = rate * ops.minimum((done + 1.0) / self.config.warmup_steps, 1.0)
+        return rate
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -62,7 +64,9 @@ class CaffeSGD(keras.optimizers.SGD):
         learning_rate: Number or schedule.
         momentum: Of the velocity.
         decay: L2 factor.
-        multipliers: `path -> (lr_mult, decay_mult)`.
+        bias_lr_multiplier: lr_mult of every bias.
+        undecayed: Prefixes of the layers whose biases have decay_mult 0: the names of the detection
+            modules in `train_ssh.prototxt`.
 
     References:
         caffe-ssh `sgd_solver.cpp`.
@@ -73,12 +77,27 @@ class CaffeSGD(keras.optimizers.SGD):
         learning_rate: Any,
         momentum: float = 0.9,
         decay: float = 0.0,
-        multipliers: Multipliers = lambda path: (1.0, 1.0),
+        bias_lr_multiplier: float = 1.0,
+        undecayed: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate=learning_rate, momentum=momentum, **kwargs)
         self.decay = decay
-        self.multipliers = multipliers
+        self.bias_lr_multiplier, self.undecayed = bias_lr_multiplier, tuple(undecayed)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        names = ("decay", "bias_lr_multiplier", "undecayed")
+        config: dict[str, Any] = super().get_config()
+        return config | {name: getattr(self, name) for name in names}
+
+    def multipliers(self, path: str) -> tuple[float, float]:
+        """Returns lr_mult and decay_mult of a variable."""
+        layer, _, name = path.rpartition("/")
+        if name != "bias":
+            return 1.0, 1.0
+        prefix = layer.rpartition("/")[2].split("_")[0]
+        return self.bias_lr_multiplier, float(prefix not in self.undecayed)
 
     def build(self, variables: list[Any]) -> None:
         """Creates the velocities and looks up each variable's multipliers."""
@@ -94,32 +113,15 @@ class CaffeSGD(keras.optimizers.SGD):
         super().update_step(gradient, variable, learning_rate)
 
 
-def official_multipliers(config: TrainConfig, module_names: tuple[str, ...]) -> Multipliers:
-    """Returns the multipliers of `train_ssh.prototxt`.
-
-    Biases learn `bias_lr_multiplier` times as fast. Biases of the detection modules are not
-    decayed, those of VGG and fusion layers are.
+def make_optimizer(
+    config: TrainConfig, module_names: tuple[str, ...]
+) -> keras.optimizers.Optimizer:
+    """Returns the optimiser of a recipe, see `TrainConfig.optimizer`.
 
     Args:
         config: The recipe.
         module_names: Prefixes of the detection modules' layers.
     """
-
-    def multipliers(path: str) -> tuple[float, float]:
-        layer, name = path.split("/")[-2:]
-        if name != "bias":
-            return 1.0, 1.0
-        in_module = layer.split("_")[0] in module_names
-        decay = 0.0 if in_module and not config.decay_module_biases else 1.0
-        return config.bias_lr_multiplier, decay
-
-    return multipliers
-
-
-def make_optimizer(
-    config: TrainConfig, module_names: tuple[str, ...]
-) -> keras.optimizers.Optimizer:
-    """Returns the optimiser of a recipe, see `TrainConfig.optimizer`."""
     schedule = Schedule(config)
     optimizer: keras.optimizers.Optimizer
     if config.optimizer == "adam":
@@ -129,7 +131,8 @@ def make_optimizer(
             schedule,
             momentum=config.momentum,
             decay=config.weight_decay,
-            multipliers=official_multipliers(config, module_names),
+            bias_lr_multiplier=config.bias_lr_multiplier,
+            undecayed=() if config.decay_module_biases else module_names,
         )
     if config.precision == "float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)

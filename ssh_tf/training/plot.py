@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from ssh_tf.errors import UserError
 from ssh_tf.files import atomic_path, existing_folder
-from ssh_tf.training.monitor import LOG_FILE, VALIDATION_FILE, read_table
+from ssh_tf.training.monitor import LOG_FILE, VALIDATION_FILE
+from ssh_tf.training.table import read_table
 
 Rows = Sequence[Mapping[str, float]]
 

@@ -1,6 +1,7 @@
 """What training changes: the network, the optimiser, and what they remember."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -37,29 +38,37 @@ class State:
     averages: list[tf.Variable]
 
 
-def build_state(config: Config, strategy: tf.distribute.Strategy) -> State:
+def build_state(
+    config: Config, strategy: tf.distribute.Strategy, means: Sequence[float] | None = None
+) -> State:
     """Builds the network, its losses and its optimiser on all replicas.
 
     Args:
         config: The experiment.
         strategy: Where the variables live.
+        means: Pixel means of a network whose weights a checkpoint holds. By default the weights
+            that `config.model.weights` names are read, with their means.
     """
     with strategy.scope():
         with precision(config.train.precision):
-            network = build_network(_start(config.model), seed=config.train.seed)
+            network = (
+                build_network(_start(config.model), seed=config.train.seed)
+                if means is None
+                else SSH(config.model, means)
+            )
         freeze(network, config.train.frozen)
         training = training_model(network, config.loss)
         names = tuple(module.name for module in config.model.modules)
         optimizer = make_optimizer(config.train, names)
         optimizer.build(training.trainable_variables)
         count = micro_batches(config.train, strategy.num_replicas_in_sync)
-        kept = make_accumulators(training.trainable_variables) if count > 1 else []
+        accumulators = make_accumulators(training.trainable_variables) if count > 1 else []
         averages = (
             make_averages(training.trainable_variables)
             if config.train.ema_decay is not None
             else []
         )
-    return State(network, training, optimizer, kept, averages)
+    return State(network, training, optimizer, accumulators, averages)
 
 
 def _start(config: ModelConfig) -> ModelConfig:

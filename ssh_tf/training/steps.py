@@ -40,17 +40,18 @@ def make_steps(
 
     def accumulate(batch: Batch) -> Terms:
         gradients, terms = backward(batch)
-        for kept, gradient in zip(state.accumulators, gradients, strict=True):
-            kept.assign_add(gradient)
+        for total, gradient in zip(state.accumulators, gradients, strict=True):
+            total.assign_add(gradient)
         return terms
 
     def update(batch: Batch) -> tuple[Terms, Tensor]:
         gradients, terms = backward(batch)
         if state.accumulators:
-            gradients = [kept + g for kept, g in zip(state.accumulators, gradients, strict=True)]
+            pairs = zip(state.accumulators, gradients, strict=True)
+            gradients = [total + gradient for total, gradient in pairs]
         norm = _apply(state, config, gradients)
-        for kept in state.accumulators:
-            kept.assign(tf.zeros_like(kept))
+        for total in state.accumulators:
+            total.assign(tf.zeros_like(total))
         return terms, norm
 
     @tf.function(input_signature=[spec])
@@ -60,7 +61,7 @@ def make_steps(
     @tf.function(input_signature=[spec])
     def update_step(batch: Batch) -> Any:
         result = strategy.run(update, args=(batch,))
-        _follow(state, strategy, config)
+        _update_averages(state, strategy, config)
         return result
 
     return accumulate_step, update_step
@@ -73,7 +74,8 @@ def _backward(state: State, config: TrainConfig, replicas: int) -> Backward:
 
     def gradients(batch: Batch) -> tuple[list[Tensor], Terms]:
         with tf.GradientTape() as tape:
-            terms = state.training(batch)
+            terms = state.training(batch)  # <module>_<term> -> [B]
+            # Each module's loss is the mean over B images: this is their share of the update's.
             loss = state.optimizer.scale_loss(tf.add_n(state.training.losses) * share)
         return list(tape.gradient(loss, variables)), terms
 
@@ -96,8 +98,8 @@ def _apply(state: State, config: TrainConfig, gradients: list[Tensor]) -> Tensor
     return norm
 
 
-def _follow(state: State, strategy: tf.distribute.Strategy, config: TrainConfig) -> None:
-    """Moves the averages, where there are any, towards the weights, on each device by itself."""
+def _update_averages(state: State, strategy: tf.distribute.Strategy, config: TrainConfig) -> None:
+    """Updates the moving averages, where there are any, on each device by itself."""
     if config.ema_decay is None:
         return
     done = tf.cast(state.optimizer.iterations, tf.float32)

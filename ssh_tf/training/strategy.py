@@ -39,6 +39,12 @@ def _check_cluster(text: str) -> None:
         ) from error
     if not isinstance(known, str) or ":" not in known:
         raise UserError(f"TF_CONFIG: each worker must be host:port. Received: {known!r}.")
+    # TensorFlow 1 and some clouds write `master`; `ps` and `evaluator` are of other strategies.
+    if other := sorted(set(jobs) - {"chief", "worker"}):
+        raise UserError(
+            f"TF_CONFIG: the cluster has the job {', '.join(other)}. Expected `worker` and, if "
+            "any, `chief`, as `master` is called now. To train on this machine alone, unset it."
+        )
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

@@ -114,6 +114,12 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(name: str):
         check_name(name, "boxes.csv:7")
 
 
+def test_a_name_that_is_too_long_for_a_path_is_refused_in_a_short_line():
+    with pytest.raises(UserError, match="expected the name of an image, received 'aaa") as error:
+        check_name("a" * 10_000, "a.xml")
+    assert len(str(error.value)) < 300
+
+
 def test_a_place_is_the_file_and_row_where_they_are_known():
     image = annotated("a", [[1, 2, 3, 4]], file="boxes.csv:", rows=[7])
     assert image.place(0) == "boxes.csv:7"

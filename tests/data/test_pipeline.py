@@ -40,16 +40,26 @@ def write_records(folder: Path, samples: Sequence[Sample], shards: int = 2, name
     return str(folder)
 
 
-def png_example(
-    name: str, image: np.ndarray, corners: np.ndarray, annotated: int | None = None
-) -> bytes:
+def write_shard(folder: Path, *examples: bytes) -> str:
+    """Writes examples as a data set of one shard."""
+    folder.mkdir()
+    with tf.io.TFRecordWriter(str(folder / "a.tfrecord")) as writer:
+        for example in examples:
+            writer.write(example)
+    shard = {"name": "a.tfrecord", "bytes": (folder / "a.tfrecord").stat().st_size}
+    manifest = {"schema": 1, "images": len(examples), "faces": 1, "shards": [shard]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return str(folder)
+
+
+def png_example(name: str, image: np.ndarray, corners: np.ndarray, **more: int) -> bytes:
     return to_example(
         encode(image, ".png"),
         name=name,
         size=image.shape[:2],
         corners=corners,
         attributes=np.zeros((len(corners), 6), int),
-        annotated=annotated,
+        **more,
     )
 
 
@@ -233,14 +243,19 @@ def test_images_without_a_face_are_left_out_or_kept(tmp_path: Path):
 
 
 def test_images_whose_annotated_boxes_all_vanished_stay_as_negatives(tmp_path: Path):
-    (tmp_path / "r").mkdir()
-    with tf.io.TFRecordWriter(str(tmp_path / "r" / "a.tfrecord")) as writer:
-        for name, corners, annotated in (("0", NO_FACE, 0), ("1", NO_FACE, 2), ("2", ONE_FACE, 1)):
-            writer.write(png_example(name, picture(8, 10), corners, annotated=annotated))
-    shard = {"name": "a.tfrecord", "bytes": (tmp_path / "r" / "a.tfrecord").stat().st_size}
-    manifest = {"schema": 1, "images": 3, "faces": 1, "shards": [shard]}
-    (tmp_path / "r" / "manifest.json").write_text(json.dumps(manifest))
-    assert sorted(names(take(str(tmp_path / "r"), 4))) == ["1", "1", "2", "2"]
+    boxes = (("0", NO_FACE, 0), ("1", NO_FACE, 2), ("2", ONE_FACE, 1))
+    examples = [png_example(n, picture(8, 10), found, annotated=count) for n, found, count in boxes]
+    records = write_shard(tmp_path / "r", *examples)
+    assert sorted(names(take(records, 4))) == ["1", "1", "2", "2"]
+
+
+def test_photos_are_turned_upright_with_their_faces(tmp_path: Path):
+    image, corners = picture(8, 10), np.array([[1, 2, 4, 6]], np.float32)
+    records = write_shard(tmp_path / "r", png_example("0", image, corners, orientation=6))
+    (element,) = take(records, 1, flip=False)
+    # A quarter to the right: x = 8 - y, y = x.
+    np.testing.assert_array_equal(element["images"][0], np.rot90(image, -1))
+    np.testing.assert_allclose(faces_of(element), [[2, 1, 6, 4]], atol=1e-5)
 
 
 def test_a_batch_without_faces_has_padding_alone(tmp_path: Path):

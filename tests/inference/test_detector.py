@@ -77,10 +77,19 @@ def test_the_fingerprint_tells_weights_and_settings_apart(run: Path, detector: D
     assert loaded.fingerprint() != detector.fingerprint()
 
 
-def test_a_model_file_has_the_official_settings_but_for_those_given(run: Path):
-    loaded = Detector.load(run / "model.keras", shorter_px=400, longer_px=800)
+def test_a_model_file_has_the_official_settings_but_for_those_given(run: Path, tmp_path: Path):
+    (tmp_path / "x.keras").symlink_to(run / "model.keras")
+    loaded = Detector.load(tmp_path / "x.keras", shorter_px=400, longer_px=800)
     assert (loaded.config.shorter_px, loaded.config.longer_px) == (400, 800)
     assert loaded.config.nms_iou == 0.3
+
+
+def test_only_a_run_has_a_best_network(run: Path):
+    for path in (run / "model.keras", "light"):
+        with pytest.raises(UserError, match="is not a run folder: there is no best network"):
+            Detector.load(path, which="best")
+    with pytest.raises(UserError, match=r"has no best\.keras"):
+        Detector.load(run, which="best")
 
 
 @pytest.mark.parametrize("settings", [{"shorter_px": 0}, {"longer_px": -5}, {"top_k": 0}])
@@ -100,8 +109,9 @@ def test_a_missing_model_is_named(tmp_path: Path):
     [
         tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"),
         MemoryError("Unable to allocate"),
+        RuntimeError("Exception from node.cpp:794:\nFailed to allocate 144000000 bytes of memory"),
     ],
-    ids=["tensorflow", "numpy"],
+    ids=["tensorflow", "numpy", "openvino"],
 )
 def test_exhausted_memory_is_the_user_s_error(
     detector: Detector, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -109,8 +119,19 @@ def test_exhausted_memory_is_the_user_s_error(
     def exhausted(_: np.ndarray) -> None:
         raise error
 
-    monkeypatch.setattr(detector, "_forward", exhausted)
+    monkeypatch.setattr(detector, "forward", exhausted)
     with pytest.raises(UserError, match=r"An image of 96 x 64 px needs more memory .* Lower `sho"):
+        detector.detect(picture(64, 96))
+
+
+def test_another_error_of_a_runtime_stays_what_it_is(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(_: np.ndarray) -> None:
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(detector, "forward", broken)
+    with pytest.raises(RuntimeError, match="no kernel"):
         detector.detect(picture(64, 96))
 
 

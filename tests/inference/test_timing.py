@@ -5,7 +5,7 @@ import pytest
 from ssh_tf.config import DetectConfig
 from ssh_tf.inference import timing
 from ssh_tf.inference.timing import Timing, count_flops, peak_memory_mib, time_detection
-from tests.support.small import small_network
+from tests.support.small import narrow_network, small_network
 
 
 @pytest.mark.parametrize(
@@ -17,15 +17,18 @@ def test_operations_are_those_of_the_official_network(size: tuple[int, int], mul
 
 
 def test_all_stages_are_timed_on_an_image_of_the_wanted_scale():
-    result = time_detection(small_network(), DetectConfig(), (100, 200), runs=1)
-    assert (result.height, result.width) == (100, 200)
-    assert list(result.stages) == ["decode", "resize", "boxes"]
-    assert min(result.network, result.end_to_end, *result.stages.values()) > 0
-    assert result.faces > 0
+    variants = (("tensorflow", "float32"), ("tensorflow", "bfloat16"))
+    results = time_detection(narrow_network(), DetectConfig(), (100, 200), 1, variants)
+    assert [(result.runtime, result.precision) for result in results] == list(variants)
+    for result in results:
+        assert (result.height, result.width) == (100, 200)
+        assert list(result.stages) == ["decode", "resize", "boxes"]
+        assert min(result.network, result.end_to_end, *result.stages.values()) > 0
+        assert result.faces > 0
 
 
 def test_the_ratio_is_end_to_end_over_the_network():
-    result = Timing(1, 1, network=2.0, end_to_end=3.0, stages={}, flops=0.0, faces=0)
+    result = Timing("a", "b", 1, 1, network=2.0, end_to_end=3.0, stages={}, flops=0.0, faces=0)
     assert result.ratio == 1.5
 
 

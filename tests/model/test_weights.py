@@ -1,15 +1,16 @@
 """Tests of the origins of weights: files, ImageNet, chance."""
 
+import json
 import logging
 import math
-import shutil
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from ssh_tf.config import M1, M2, M3, ModelConfig
 from ssh_tf.errors import UserError
@@ -145,39 +146,20 @@ def test_caffe_file_of_another_network_is_named(tmp_path: Path):
 # Files and folders of Keras
 
 
-def test_keras_file_and_finished_run_give_the_same_network(saved: Path, network: SSH):
-    for path in (saved, saved.parent):
-        loaded = load_network(path)
-        assert (loaded.config, loaded.means) == (network.config, network.means)
-        assert_equal(convolutions(loaded), convolutions(network))
-
-
-def test_unfinished_run_is_loaded_from_its_newest_checkpoint(tmp_path: Path):
-    config = ModelConfig(modules=(M2,), weights="random")
-    network = SSH(config)
-    checkpoint = tf.train.Checkpoint(network=network)
-    manager = tf.train.CheckpointManager(checkpoint, str(tmp_path / "checkpoints"), max_to_keep=2)
-    for seed in (1, 2):
-        initialise(network, seed)
-        manager.save()
-    settings = f'{{"model": {config.model_dump_json()}}}'  # JSON is YAML.
-    (tmp_path / "config.yaml").write_text(settings)
-    loaded = load_network(tmp_path)
-    shutil.rmtree(tmp_path / "checkpoints")
-    assert (loaded.config, loaded.means) == (config, KERAS_MEANS)
+def test_keras_file_gives_the_same_network(saved: Path, network: SSH):
+    loaded = load_network(saved)
+    assert (loaded.config, loaded.means) == (network.config, network.means)
     assert_equal(convolutions(loaded), convolutions(network))
 
 
 @pytest.mark.parametrize("name", ["absent", "absent.keras", "absent.caffemodel"])
 def test_missing_model_is_named(tmp_path: Path, name: str):
-    with pytest.raises(UserError, match=f"{name} does not exist. Expected a run folder, a .keras"):
+    with pytest.raises(UserError, match=f"{name} does not exist. Expected a .keras"):
         load_network(tmp_path / name)
 
 
 def test_missing_weights_are_named(tmp_path: Path):
-    with pytest.raises(
-        UserError, match=r"absent\.keras does not exist\. Expected a run folder, a \.keras"
-    ):
+    with pytest.raises(UserError, match=r"absent\.keras does not exist\. Expected a \.keras"):
         build_network(ModelConfig(weights=str(tmp_path / "absent.keras")), seed=0)
 
 
@@ -204,13 +186,63 @@ def test_keras_file_of_another_model_is_an_error(tmp_path: Path):
         load_network(tmp_path / "x.keras")
 
 
-@pytest.mark.parametrize("content", [(), ("config.yaml",), ("config.yaml", "checkpoints/old")])
-def test_folder_without_model_or_checkpoints_is_an_error(tmp_path: Path, content: tuple[str, ...]):
-    for name in content:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    with pytest.raises(UserError, match=r"has neither model\.keras nor checkpoints/"):
-        load_network(tmp_path)
+def rewritten(saved: Path, target: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """Another description than that of a `.keras` file, and nothing else of it."""
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(target, "w") as new:
+        new.writestr("config.json", json.dumps(change(json.loads(old.read("config.json")))))
+    return target
+
+
+def with_value(*keys: Any, value: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def change(config: dict[str, Any]) -> dict[str, Any]:
+        inner = config
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = value
+        return config
+
+    return change
+
+
+MODULE = {"class_name": "TorchModuleWrapper", "config": {"module": {}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (with_value("config", "config", "modules", 0, "channels", value=10**6), "equal to 1024"),
+        (with_value("config", "config", "fuse_channels", value=10**6), "equal to 1024"),
+        (with_value("config", "config", "layers", value=3), "unknown key"),
+        (with_value("config", "config", value=MODULE), "unknown key"),
+        (with_value("config", "means", value=[1, 2, math.nan]), "three finite pixel means"),
+        (with_value("config", "means", value=[1, 2]), "three finite pixel means"),
+        (with_value("config", "means", value="abc"), "is not a .keras file"),
+        (with_value("config", value=[]), "is not a .keras file"),
+        (lambda config: MODULE, "holds a TorchModuleWrapper, not an SSH network"),
+        (lambda config: [config], "is not a .keras file"),
+        (lambda config: "x" * 1_000_001, "its config.json is too large"),
+    ],
+)
+def test_a_keras_file_with_a_hostile_description_is_refused_before_its_weights_are_read(
+    saved: Path, tmp_path: Path, change: Callable[[dict[str, Any]], Any], says: str
+):
+    file = rewritten(saved, tmp_path / "x.keras", change)
+    with pytest.raises(UserError, match=r"x\.keras") as error:
+        load_network(file)
+    file.unlink()
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, suffix: str):
+    config = ModelConfig(backbone="mobilenet", fuse_channels=8, modules=(M2,))
+    broken = SSH(config)
+    kernel = broken.get_layer("m2_cls").kernel
+    kernel.assign(np.full(kernel.shape, np.nan, np.float32))
+    save_network(broken, tmp_path / f"x{suffix}")
+    with pytest.raises(UserError, match=r"weight .*m2_cls/kernel is not finite"):
+        load_network(tmp_path / f"x{suffix}")
 
 
 def test_keras_file_with_other_modules_is_an_error(saved: Path):

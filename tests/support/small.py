@@ -97,7 +97,12 @@ def small_network() -> SSH:
     Its outputs are spread out: scores from 0 to 1 and boxes unlike their anchors, so that a wrong
     order or a missed step shows.
     """
-    return _spread_out(build_network(small_config().model, seed=0))
+    network = build_network(small_config().model, seed=0)
+    for module in network.config.modules:
+        for kind in ("cls", "box"):
+            kernel = network.get_layer(f"{module.name}_{kind}").kernel
+            kernel.assign(kernel * (20.0 if kind == "cls" else 3.0))
+    return network
 
 
 @functools.cache
@@ -107,14 +112,12 @@ def narrow_network() -> SSH:
     config = ModelConfig(
         backbone="mobilenet", width=0.125, fuse_channels=8, modules=modules, weights="random"
     )
-    return _spread_out(build_network(config, seed=0))
-
-
-def _spread_out(network: SSH) -> SSH:
-    for module in network.config.modules:
-        for kind in ("cls", "box"):
+    network = build_network(config, seed=0)
+    outputs = network.exact()(picture()[np.newaxis].astype(np.float32))
+    for module in modules:  # Deviations of logits and deltas.
+        for kind, output, deviation in (("cls", "logits", 2.0), ("box", "deltas", 0.3)):
             kernel = network.get_layer(f"{module.name}_{kind}").kernel
-            kernel.assign(kernel * (20.0 if kind == "cls" else 3.0))
+            kernel.assign(kernel * (deviation / np.std(outputs[f"{module.name}_{output}"])))
     return network
 
 

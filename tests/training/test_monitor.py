@@ -1,42 +1,19 @@
 """What a run tells of itself."""
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ssh_tf.errors import UserError
-from ssh_tf.training.monitor import Monitor, Table, Update, read_table
-
-
-def test_a_table_goes_on_where_it_begins_again(tmp_path: Path):
-    path = tmp_path / "t.csv"
-    table = Table(path, after=0)
-    for step in (1, 2, 3):
-        table.add({"step": step, "loss": step / 2})
-    again = Table(path, after=2)
-    again.add({"step": 3, "loss": 9.0})
-    assert path.read_text() == "step,loss\n1,0.5\n2,1.0\n3,9.0\n"
-    assert read_table(path)[1] == {"step": 2, "loss": 1.0}
-
-
-def test_a_row_that_was_not_finished_is_left_out(tmp_path: Path):
-    path = tmp_path / "t.csv"
-    path.write_text("step,loss\n1,0.5\n2,1.")
-    assert read_table(path) == [{"step": 1, "loss": 0.5}]
-
-
-def test_another_column_is_added_to_the_rows_before(tmp_path: Path):
-    table = Table(tmp_path / "t.csv", after=0)
-    table.add({"step": 1, "easy": 0.5})
-    table.add({"step": 2, "easy": 0.5, "hard": 0.25})
-    assert (tmp_path / "t.csv").read_text() == "step,easy,hard\n1,0.5,\n2,0.5,0.25\n"
-    assert np.isnan(read_table(tmp_path / "t.csv")[0]["hard"])
+from ssh_tf.training.monitor import Monitor, Update
+from ssh_tf.training.table import read_table
 
 
 def update(step: int, loss: list[float], norm: float = 2.0) -> Update:
-    terms = {"m1_cls_loss": np.float32(loss), "m1_positives": np.float32([4, 8])}
-    return Update(step, terms, norm, ["a.jpg", "b.jpg"], 0.1)
+    terms = {"m1_cls_loss": [np.float32(loss)], "m1_positives": [np.float32([4]), np.float32([8])]}
+    return Update(step, terms, norm, [np.array([b"a.jpg"]), np.array([b"b.jpg"])], 0.1)
 
 
 def monitor(folder: Path, *, scaled: bool = False) -> Monitor:
@@ -63,12 +40,38 @@ def test_means_are_over_updates_and_images(tmp_path: Path):
     ],
 )
 def test_numbers_that_are_not_finite_stop_the_run(tmp_path: Path, broken: Update, message: str):
+    watch = monitor(tmp_path)
+    watch.add(update(6, [1, 1]))
+    watch.add(broken)
+    watch.add(update(9, [np.nan, np.nan]))
     with pytest.raises(UserError, match=message):
-        monitor(tmp_path).add(broken)
+        watch.check()
 
 
 def test_a_scaled_loss_may_overflow_in_the_gradient_only(tmp_path: Path):
     watch = monitor(tmp_path, scaled=True)
     watch.add(update(1, [1, 1], norm=np.inf))
+    watch.check()
+    watch.add(update(2, [np.inf, 1]))
     with pytest.raises(UserError, match="m1_cls_loss is not finite"):
-        watch.add(update(2, [np.inf, 1]))
+        watch.check()
+
+
+def test_time_of_an_evaluation_is_not_the_training_s(tmp_path: Path):
+    watch = monitor(tmp_path)
+    time.sleep(0.02)
+    watch.add(update(1, [1, 1]))
+    with watch.paused():
+        time.sleep(0.2)
+    # 2 images in 0.02 s and little more; with the evaluation it would be under 10.
+    assert 15 < watch.write()["images_per_second"] < 100
+
+
+def test_a_run_without_validation_has_no_table_of_it(tmp_path: Path):
+    watch = monitor(tmp_path)
+    assert not (tmp_path / "validation.csv").exists()
+    watch.validated(3, {"hard": 0.5}, ())
+    assert watch.is_validated(3)
+    assert not watch.is_validated(2)
+    assert Monitor(tmp_path, step=3, images_per_update=2, scaled=False).is_validated(3)
+    assert not Monitor(tmp_path, step=2, images_per_update=2, scaled=False).is_validated(3)

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from ssh_tf.config import ModelConfig, TrainConfig
-from ssh_tf.training.optimizer import CaffeSGD, Schedule, make_optimizer, official_multipliers
+from ssh_tf.training.optimizer import CaffeSGD, Schedule, make_optimizer
 from tests.support.small import small_network
 
 CONFIG = TrainConfig()
@@ -125,16 +125,16 @@ def test_decay_alone_shrinks_all_but_head_biases():
     ],
 )
 def test_official_multipliers(path: str, expected: tuple[float, float]):
-    assert official_multipliers(CONFIG, NAMES)(path) == expected
+    assert make_optimizer(CONFIG, NAMES).multipliers(path) == expected
 
 
 def test_paper_decays_module_biases_too():
-    multipliers = official_multipliers(TrainConfig(decay_module_biases=True), NAMES)
+    multipliers = make_optimizer(TrainConfig(decay_module_biases=True), NAMES).multipliers
     assert multipliers("m1_cls/bias") == (2, 1)
 
 
 def test_every_variable_of_the_network_has_its_multipliers():
-    multipliers = official_multipliers(CONFIG, NAMES)
+    multipliers = make_optimizer(CONFIG, NAMES).multipliers
     found = {variable.path: multipliers(variable.path) for variable in small_network().weights}
     assert sum(rates == (2, 0) for rates in found.values()) == 21  # 3 modules x 7 biases
     assert sum(rates == (2, 1) for rates in found.values()) == 16  # 13 VGG and 3 fusion biases
@@ -193,6 +193,16 @@ def test_schedule_comes_back_from_its_config():
     config = TrainConfig(learning_rate=0.5, decay_steps=(3, 5), decay_factor=0.2, warmup_steps=2)
     state = keras.saving.serialize_keras_object(Schedule(config))
     assert keras.saving.deserialize_keras_object(state).config == config
+
+
+def test_optimizer_comes_back_from_its_config():
+    optimizer = make_optimizer(TrainConfig(decay_steps=(3,), momentum=0.5), NAMES)
+    state = keras.saving.serialize_keras_object(optimizer)
+    again = keras.saving.deserialize_keras_object(state)
+    assert (again.decay, again.momentum) == (0.0005, 0.5)
+    for path in ("m1_cls/bias", "fuse_conv/bias", "m1_cls/kernel"):
+        assert again.multipliers(path) == optimizer.multipliers(path)
+    assert float(again.learning_rate) == float(optimizer.learning_rate)
 
 
 def test_adam_can_be_chosen():

@@ -6,8 +6,8 @@ import cv2
 import pytest
 
 from ssh_tf.errors import UserError
-from ssh_tf.training.monitor import Table
 from ssh_tf.training.plot import plot_run
+from ssh_tf.training.table import Table
 
 
 def write_logs(folder: Path, *, rows: int, validated: bool) -> None:

@@ -1,7 +1,9 @@
 """The training loop: replicas, accumulation, resuming, and what stops it."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,19 +14,32 @@ import tensorflow as tf
 
 from ssh_tf.config import Config, validate
 from ssh_tf.data.builder import build_records
+from ssh_tf.data.records import to_example
 from ssh_tf.data.sources import open_wider
 from ssh_tf.data.synthetic import generate
 from ssh_tf.errors import InterruptedRunError, UserError
 from ssh_tf.files import folder_lock
 from ssh_tf.model.ssh import SSH
-from ssh_tf.training.monitor import read_table
+from ssh_tf.training.checkpoints import Checkpoints
 from ssh_tf.training.state import State, build_state, freeze
 from ssh_tf.training.steps import make_steps
 from ssh_tf.training.strategy import micro_batches
-from ssh_tf.training.trainer import Validated, train
-from tests.support.small import mirrored
+from ssh_tf.training.table import read_table
+from ssh_tf.training.trainer import train
+from ssh_tf.training.validation import Validated
+from tests.support.small import encode, mirrored, picture
 
 SIDE = 96
+LIGHT = {
+    "weights": "random",
+    "backbone": "mobilenet",
+    "fuse_channels": 8,
+    "modules": [
+        {"name": f"m{i}", "stride": 4 << i, "channels": 8, "anchor_scales": [s, 2 * s]}
+        | {"allowed_border": 512}
+        for i, s in ((1, 1), (2, 4), (3, 16))
+    ],
+}
 # One face in the first image, three in the second: replicas have unequal numbers of positives.
 FACES = [[[8, 8, 30, 34]], [[2, 2, 20, 22], [70, 4, 92, 30], [24, 24, 84, 90]]]
 
@@ -33,9 +48,14 @@ def settings(**train_settings: object) -> Config:
     """A recipe of few steps without decay, on images of 96 px."""
     return validate(
         {
-            "model": {"weights": "random"},
+            "model": LIGHT,
             "data": {"shorter_px": SIDE, "longer_px": SIDE + 16},
-            "train": {"learning_rate": 0.001, "checkpoint_every": 2, "log_every": 1}
+            "train": {
+                "learning_rate": 0.001,
+                "checkpoint_every": 2,
+                "log_every": 1,
+                "frozen": ["conv1", "conv_dw_1_"],
+            }
             | train_settings,
         },
         origin="test",
@@ -146,9 +166,10 @@ def undisturbed(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def weights_of(workdir: Path) -> Iterator[tuple[str, np.ndarray]]:
-    checkpoint = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(workdir / "checkpoints")))
+    steps = Checkpoints(workdir / "checkpoints").steps()
+    checkpoint = tf.train.load_checkpoint(str(workdir / "checkpoints" / f"ckpt-{steps[-1]}"))
     for name in sorted(checkpoint.get_variable_to_shape_map()):
-        if "VARIABLE_VALUE" in name and "save_counter" not in name:
+        if "VARIABLE_VALUE" in name:
             yield name, checkpoint.get_tensor(name)
 
 
@@ -193,7 +214,7 @@ def test_a_signal_leaves_a_checkpoint_of_the_very_last_step(
         train(config, tmp_path, on_step=send)
     assert stopped.value.number == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == before
-    assert tf.train.latest_checkpoint(str(tmp_path / "checkpoints")).endswith("ckpt-3")
+    assert Checkpoints(tmp_path / "checkpoints").steps()[-1] == 3
     train(config, tmp_path)
     assert_same_end(tmp_path, undisturbed)
 
@@ -210,7 +231,7 @@ def test_a_run_leaves_model_settings_checkpoint_logs_and_its_environment(undistu
     assert (undisturbed / "model.keras").is_file()
     assert (undisturbed / "config.yaml").is_file()
     assert list((undisturbed / "logs").glob("events.*"))
-    assert tf.train.latest_checkpoint(str(undisturbed / "checkpoints")).endswith("ckpt-4")
+    assert Checkpoints(undisturbed / "checkpoints").steps()[-1] == 4
     record = json.loads((undisturbed / "environment.json").read_text())
     assert record["tensorflow"] == tf.__version__
     assert (record["replicas"], record["micro_batches"]) == (1, 2)
@@ -229,6 +250,68 @@ def test_another_architecture_in_the_same_folder_is_refused(records: Path, undis
     other = config.model_copy(update={"model": config.model.model_copy(update={"context": False})})
     with pytest.raises(UserError, match=r"another architecture: model\.context differs"):
         train(other, undisturbed)
+
+
+def test_a_run_goes_on_without_the_file_it_began_from(
+    records: Path, undisturbed: Path, tmp_path: Path
+):
+    shutil.copy(undisturbed / "model.keras", tmp_path / "start.keras")
+    config = on_records(records, steps=1, checkpoint_every=1)
+    weights = {"weights": str(tmp_path / "start.keras")}
+    config = config.model_copy(update={"model": config.model.model_copy(update=weights)})
+    train(config, tmp_path / "run")
+    (tmp_path / "start.keras").unlink()
+    further = config.model_copy(update={"train": config.train.model_copy(update={"steps": 2})})
+    train(further, tmp_path / "run")
+    assert Checkpoints(tmp_path / "run" / "checkpoints").steps() == [1, 2]
+
+
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path):
+    facts = {"size": (64, 96), "corners": np.float32([[1, 1, 30, 30]])}
+    shard = tmp_path / "records" / "0.tfrecord"
+    shard.parent.mkdir()
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for name, end in (("whole.jpg", None), ("cut.jpg", 900)):
+            attributes = np.zeros((1, 6), int)
+            encoded = encode(picture())[:end]
+            writer.write(to_example(encoded, name=name, attributes=attributes, **facts))
+    shards = [{"name": shard.name, "bytes": shard.stat().st_size}]
+    manifest = {"schema": 1, "images": 2, "faces": 2, "shards": shards}
+    (tmp_path / "records" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"Image cut\.jpg in .*records can't be decoded") as error:
+        train(on_records(tmp_path / "records", steps=4), tmp_path / "run")
+    assert "\n" not in str(error.value)
+
+
+def test_a_validation_that_was_not_reached_is_made_up(records: Path, tmp_path: Path):
+    config = on_records(records, steps=2)
+    train(config, tmp_path)  # as if killed before its validation
+    (tmp_path / "model.keras").unlink()
+    steps: list[int] = []
+    train(
+        config,
+        tmp_path,
+        on_step=lambda step, logs: steps.append(step),
+        validate=lambda network: Validated({"hard": 0.25}, ()),
+    )
+    assert steps == []
+    assert read_table(tmp_path / "validation.csv") == [{"step": 2, "hard": 0.25}]
+    assert (tmp_path / "best.keras").is_file()
+
+
+def test_a_signal_before_the_first_update_ends_the_run(
+    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def swallow(config: Config, *others: object, **more: object) -> State:
+        with contextlib.suppress(InterruptedRunError):  # as some libraries do
+            os.kill(os.getpid(), signal.SIGINT)
+        return build_state(config, *others, **more)
+
+    monkeypatch.setattr("ssh_tf.training.trainer.build_state", swallow)
+    with pytest.raises(InterruptedRunError, match="stopped by SIGINT before the first update"):
+        train(on_records(records, steps=1), tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_other_settings_are_told(
@@ -260,7 +343,7 @@ def test_a_signal_during_an_evaluation_saves_the_step_too(records: Path, tmp_pat
     )
     with pytest.raises(InterruptedRunError, match="after step 1, which is saved"):
         train(config, tmp_path, validate=validate)
-    assert tf.train.latest_checkpoint(str(tmp_path / "checkpoints")).endswith("ckpt-1")
+    assert Checkpoints(tmp_path / "checkpoints").steps()[-1] == 1
 
 
 def test_validation_keeps_the_best_network(records: Path, tmp_path: Path):

@@ -15,9 +15,9 @@ from ssh_tf.data.builder import build_records
 from ssh_tf.data.sources import open_wider
 from ssh_tf.data.synthetic import generate
 from ssh_tf.errors import UserError
-from ssh_tf.model.weights import load_network
-from ssh_tf.training.monitor import read_table
+from ssh_tf.training.run_folder import load_run
 from ssh_tf.training.strategy import make_strategy
+from ssh_tf.training.table import read_table
 from ssh_tf.training.trainer import train
 from tests.support.small import small_config
 
@@ -59,7 +59,7 @@ def test_two_workers_agree_with_one_on_the_joined_batch(tmp_path: Path):
     outputs = [process.communicate(timeout=PATIENCE_SECONDS)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     train(config, tmp_path / "alone")
-    ours, theirs = (load_network(tmp_path / name).get_weights() for name in ("run", "alone"))
+    ours, theirs = (load_run(tmp_path / name).get_weights() for name in ("run", "alone"))
     for one, two in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
     assert [row["step"] for row in read_table(tmp_path / "run" / "logs.csv")] == [1, 2, 3]
@@ -74,6 +74,10 @@ def test_two_workers_agree_with_one_on_the_joined_batch(tmp_path: Path):
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}',
         '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"master": ["a:1"]}, "task": {"type": "master", "index": 0}}',
+        '{"cluster": {"ps": ["a:1"], "worker": ["a:2"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": [], "task": {"type": "worker", "index": 0}}',
+        "[]",
     ],
 )
 def test_a_tf_config_without_its_task_is_refused(monkeypatch: pytest.MonkeyPatch, text: str):

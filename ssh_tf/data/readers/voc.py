@@ -14,6 +14,7 @@ _LOG = logging.getLogger(__name__)
 _LARGEST = 1e9  # px, beyond any picture
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _OBJECT = ("annotation", "object")
+_MOST_LEVELS = 100  # of tags; Pascal VOC needs five
 _DIFFICULT = ATTRIBUTES.index("invalid")
 
 
@@ -53,6 +54,9 @@ class _Document:
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         del attributes
         self._tags.append(tag)
+        if len(self._tags) > _MOST_LEVELS:
+            line = self._parser.CurrentLineNumber
+            raise UserError(f"{self.path}:{line}: more than {_MOST_LEVELS} tags in each other.")
         self._text.clear()
         if tuple(self._tags) == _OBJECT:
             self.objects.append(_Object(self._parser.CurrentLineNumber))

@@ -15,7 +15,7 @@ from ssh_tf.errors import UserError
 _LOG = logging.getLogger(__name__)
 
 CLASSES = "classes.txt"
-_MOST_YAML_BYTES = 2**20
+_MOST_YAML_BYTES, _MOST_BRACKETS = 2**16, 100
 _FORM = "a row `class x y w h`: centre and size of the box as fractions of the image"
 # Rounding takes corners a little over the border; px are far above.
 _MOST = 1.5
@@ -124,9 +124,11 @@ def _yaml_names(file: Path) -> dict[str, str]:
 
 
 def _load_yaml(content: bytes) -> Any:
+    if content.count(b"[") + content.count(b"{") > _MOST_BRACKETS:  # PyYAML takes long for those
+        raise ValueError("too many brackets")
     try:
         return yaml.safe_load(content)
-    except RecursionError as error:  # brackets in brackets, thousands deep
+    except RecursionError as error:  # `- - - -`, thousands deep
         raise ValueError("nested too deeply") from error
 
 

@@ -20,6 +20,13 @@ _PACKAGES = {
     "onnxruntime": (("onnxruntime", "onnx", "tf2onnx"), "onnx"),
 }
 
+# TensorFlow also has float16, which pays on GPUs only.
+_PRECISIONS = {
+    "tensorflow": ("float32", "bfloat16"),
+    "openvino": ("float32", "bfloat16"),
+    "onnxruntime": ("float32",),
+}
+
 
 def load_runtime(name: str, network: SSH, precision: str) -> Forward:
     """Returns the function that runs a network in one of `RUNTIMES`.
@@ -66,6 +73,16 @@ def fastest_runtime(precision: str) -> str:
     if _installed("openvino"):
         return "openvino"
     return "onnxruntime" if precision == "float32" and _installed("onnxruntime") else "tensorflow"
+
+
+def installed_variants() -> list[tuple[str, str]]:
+    """Returns the installed runtimes, each with the precisions that it has on most machines."""
+    return [
+        (runtime, precision)
+        for runtime, precisions in _PRECISIONS.items()
+        if _installed(runtime)
+        for precision in precisions
+    ]
 
 
 def _installed(name: str) -> bool:

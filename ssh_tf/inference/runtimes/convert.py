@@ -7,6 +7,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from ssh_tf.errors import UserError, explain
 from ssh_tf.files import atomic_folder, cache_folder, output_folder
 from ssh_tf.model.precision import in_precision
 from ssh_tf.model.ssh import SSH
+from ssh_tf.version import __version__
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,8 +53,22 @@ def write_onnx(network: SSH, path: Path) -> None:
 
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     function = network_function(network, "float32")
-    spec = function.input_signature
-    tf2onnx.convert.from_function(function, spec, opset=OPSET, output_path=str(path))
+    tf2onnx.convert.from_function(
+        function,
+        function.input_signature,
+        opset=OPSET,
+        custom_op_handlers={"ReverseV2": (_write_channel_swap, [])},
+        output_path=str(path),
+    )
+
+
+def _write_channel_swap(graph: Any, node: Any, *_: Any) -> None:
+    """Writes RGB to BGR as `Gather`; tf2onnx takes `ReverseSequence`, which OpenCV lacks."""
+    old = {"outputs": node.output, "shapes": node.output_shapes, "dtypes": node.output_dtypes}
+    order = graph.make_const(f"{node.name}_order", np.array([2, 1, 0], np.int64))
+    inputs = [node.input[0], order.output[0]]
+    graph.remove_node(node.name)
+    graph.make_node("Gather", inputs, attr={"axis": 3}, name=node.name, **old)
 
 
 @contextlib.contextmanager
@@ -60,8 +76,8 @@ def converted(network: SSH, form: str, convert: Callable[[Path], None]) -> Itera
     """Yields a folder with the network in another form, made by the first who asks.
 
     It lies in the cache folder, under a name that the weights, the architecture, the form and the
-    version of Keras determine, and is whole or absent. Where the cache can't be written, the
-    network is converted anew each time.
+    versions of Keras and this package determine, and is whole or absent. Where the cache can't be
+    written, the network is converted anew each time.
 
     Args:
         network: What is converted.
@@ -88,9 +104,10 @@ def converted(network: SSH, form: str, convert: Callable[[Path], None]) -> Itera
 
 
 def network_hash(network: SSH) -> str:
-    """Returns the SHA-256 of a network's weights and architecture, and of the Keras version."""
+    """Returns the SHA-256 of a network's weights and architecture, and of who converts it."""
     digest = hashlib.sha256()
-    about = {"network": network.get_config(), "keras": keras.__version__}
+    versions = {"keras": keras.__version__, "ssh_tf": __version__}
+    about = {"network": network.get_config(), **versions}
     digest.update(json.dumps(about, sort_keys=True).encode())
     for weights in network.get_weights():
         digest.update(np.ascontiguousarray(weights).data)
