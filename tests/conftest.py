@@ -27,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
 # Modules, by their path in this folder, that train, export, serve, start processes or read what the
 # official code gave: `make test-fast` leaves them out.
 SLOW = (
+    "cli/test_benchmark.py",
     "client/",
     "data/test_builder.py",
     "data/test_pipeline.py",
@@ -34,6 +35,7 @@ SLOW = (
     "evaluation/test_fddb.py",
     "evaluation/test_pascal.py",
     "evaluation/test_run.py",
+    "evaluation/test_validation.py",
     "evaluation/test_wider.py",
     "export/",
     "imaging/test_redact.py",

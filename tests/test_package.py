@@ -5,6 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,24 @@ PLAIN = "import sys; print(*sys.modules)"
 def run(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout
+
+
+def test_no_pin_shuts_out_a_python_that_is_promised():
+    """`pip -c` fails for a pinned release that needs a later Python than 3.10."""
+    requirements = pytest.importorskip("packaging.requirements")
+    specifiers = pytest.importorskip("packaging.specifiers")
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if line.startswith("#"):
+            continue
+        pin = requirements.Requirement(line)
+        try:
+            needed = metadata.metadata(pin.name).get("Requires-Python")
+        except metadata.PackageNotFoundError:
+            continue
+        if needed and str(pin.specifier) == f"=={metadata.version(pin.name)}":
+            for python in ("3.10", "3.12", "3.13"):
+                used = pin.marker is None or pin.marker.evaluate({"python_version": python})
+                assert not used or f"{python}.99" in specifiers.SpecifierSet(needed), line
 
 
 def test_the_import_brings_no_library():

@@ -8,6 +8,9 @@ import tensorflow as tf
 
 from ssh_tf.errors import UserError
 
+# OpenCV, OpenVINO and ONNX Runtime have no error of their own for it, but all say this.
+_ALLOCATION = "Failed to allocate"
+
 
 @contextlib.contextmanager
 def within_memory(pixels: np.ndarray) -> Iterator[None]:
@@ -20,11 +23,14 @@ def within_memory(pixels: np.ndarray) -> Iterator[None]:
         Nothing.
 
     Raises:
-        UserError: In the place of TensorFlow's or Python's.
+        UserError: In the place of TensorFlow's, Python's, OpenCV's or a runtime's.
     """
     try:
         yield
-    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+    except Exception as error:
+        kinds = (tf.errors.ResourceExhaustedError, MemoryError)
+        if not isinstance(error, kinds) and _ALLOCATION not in str(error):
+            raise
         height, width = pixels.shape[:2]
         raise UserError(
             f"An image of {width} x {height} px needs more memory than there is at this scale. "

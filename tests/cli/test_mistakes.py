@@ -134,6 +134,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.slow
 def test_a_truncated_jpeg_is_one_line_in_a_real_process_too(world: Path, tmp_path: Path):
     root, out = world / "wider_truncated", tmp_path / "out"
     done = run("records", "--wider_root", str(root), "--out", str(out))

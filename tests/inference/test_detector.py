@@ -109,8 +109,9 @@ def test_a_missing_model_is_named(tmp_path: Path):
     [
         tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"),
         MemoryError("Unable to allocate"),
+        RuntimeError("Exception from node.cpp:794:\nFailed to allocate 144000000 bytes of memory"),
     ],
-    ids=["tensorflow", "numpy"],
+    ids=["tensorflow", "numpy", "openvino"],
 )
 def test_exhausted_memory_is_the_user_s_error(
     detector: Detector, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -120,6 +121,17 @@ def test_exhausted_memory_is_the_user_s_error(
 
     monkeypatch.setattr(detector, "forward", exhausted)
     with pytest.raises(UserError, match=r"An image of 96 x 64 px needs more memory .* Lower `sho"):
+        detector.detect(picture(64, 96))
+
+
+def test_another_error_of_a_runtime_stays_what_it_is(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(_: np.ndarray) -> None:
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(detector, "forward", broken)
+    with pytest.raises(RuntimeError, match="no kernel"):
         detector.detect(picture(64, 96))
 
 

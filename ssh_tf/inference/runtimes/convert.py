@@ -17,6 +17,7 @@ from ssh_tf.errors import UserError, explain
 from ssh_tf.files import atomic_folder, cache_folder, output_folder
 from ssh_tf.model.precision import in_precision
 from ssh_tf.model.ssh import SSH
+from ssh_tf.version import __version__
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,8 +76,8 @@ def converted(network: SSH, form: str, convert: Callable[[Path], None]) -> Itera
     """Yields a folder with the network in another form, made by the first who asks.
 
     It lies in the cache folder, under a name that the weights, the architecture, the form and the
-    version of Keras determine, and is whole or absent. Where the cache can't be written, the
-    network is converted anew each time.
+    versions of Keras and this package determine, and is whole or absent. Where the cache can't be
+    written, the network is converted anew each time.
 
     Args:
         network: What is converted.
@@ -103,9 +104,10 @@ def converted(network: SSH, form: str, convert: Callable[[Path], None]) -> Itera
 
 
 def network_hash(network: SSH) -> str:
-    """Returns the SHA-256 of a network's weights and architecture, and of the Keras version."""
+    """Returns the SHA-256 of a network's weights and architecture, and of who converts it."""
     digest = hashlib.sha256()
-    about = {"network": network.get_config(), "keras": keras.__version__}
+    versions = {"keras": keras.__version__, "ssh_tf": __version__}
+    about = {"network": network.get_config(), **versions}
     digest.update(json.dumps(about, sort_keys=True).encode())
     for weights in network.get_weights():
         digest.update(np.ascontiguousarray(weights).data)
