@@ -110,8 +110,8 @@ class Detector(FaceDetector):
         config = validate(changed, origin="Detection").detect
         network = load_run(path, which) if is_run else load_network(path)
         suffix = "".join(Path(path).suffixes[-2:])
-        kind = f"{which} network of run folder" if is_run else f"{suffix} file"
-        _LOG.info("Model: %s %s", kind, path)
+        kind = f"run folder {path}, {which} network" if is_run else f"{suffix} file {path}"
+        _LOG.info("Model: %s", kind)
         return Detector(network, config, runtime=runtime)
 
     def fingerprint(self) -> str:

@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,11 +45,11 @@ LIGHT = {
 FACES = [[[8, 8, 30, 34]], [[2, 2, 20, 22], [70, 4, 92, 30], [24, 24, 84, 90]]]
 
 
-def settings(**train_settings: object) -> Config:
+def settings(model: dict[str, Any] = LIGHT, **train_settings: object) -> Config:
     """A recipe of few steps without decay, on images of 96 px."""
     return validate(
         {
-            "model": LIGHT,
+            "model": model,
             "data": {"shorter_px": SIDE, "longer_px": SIDE + 16},
             "train": {
                 "learning_rate": 0.001,
@@ -95,12 +96,13 @@ def updated(config: Config, devices: list[str]) -> tuple[dict[str, float], State
     return terms | {"norm": float(local(norm)[0])}, state
 
 
-@pytest.fixture(scope="module")
-def joined() -> tuple[dict[str, float], list[np.ndarray]]:
-    """One device, both images in one batch: terms and velocities after an update."""
-    config = settings(images_per_update=2, images_per_replica=2)
+@pytest.fixture(scope="module", params=["mobilenet", "vgg16"])
+def joined(request: pytest.FixtureRequest) -> tuple[dict, dict[str, float], list[np.ndarray]]:
+    """One device, both images in one batch: network, terms and velocities after an update."""
+    model = LIGHT if request.param == "mobilenet" else {"weights": "random"}
+    config = settings(model, images_per_update=2, images_per_replica=2)
     terms, state = updated(config, ["CPU:0"])
-    return terms, velocities_of(state)
+    return model, terms, velocities_of(state)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +113,8 @@ def joined() -> tuple[dict[str, float], list[np.ndarray]]:
     ],
 )
 def test_an_update_is_the_same_however_its_images_are_spread(joined, devices):
-    terms, velocities = joined
-    config = settings(images_per_update=2, images_per_replica=1)
+    model, terms, velocities = joined
+    config = settings(model, images_per_update=2, images_per_replica=1)
     their_terms, state = updated(config, devices)
     assert terms["m1_positives"] > 0
     assert terms["m2_positives"] > 0
