@@ -8,6 +8,7 @@ A notebook exports MPLBACKEND, another project leaves ~/.keras/keras.json or KER
 import logging
 import os
 import sys
+from typing import Any
 
 from ssh_tf.errors import UserError
 
@@ -33,22 +34,36 @@ def prefer_tensorflow() -> None:
         os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
-def pin_keras() -> None:
-    """Imports Keras and gives it the formats that this package is written for.
+def import_keras() -> Any:
+    """Imports Keras, and TensorFlow with it where that is the backend.
 
-    These are Keras' defaults; keras.json may hold others, and says so to nobody. The backend stays:
-    geometry, network and losses run on each.
+    Returns:
+        The module.
 
     Raises:
         UserError: If Keras can't be imported with the settings it finds.
     """
     try:
         import keras
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, AssertionError) as error:
+        reason = " ".join(f"{type(error).__name__} {error}".split())
         raise UserError(
-            f"Keras does not start ({error}). Check keras.json (in ~/.keras or KERAS_HOME) and the "
+            f"Keras does not start ({reason}). Check keras.json in ~/.keras or KERAS_HOME, and the "
             "variables KERAS_*."
         ) from error
+    return keras
+
+
+def pin_keras() -> None:
+    """Gives Keras the formats that this package is written for.
+
+    These are Keras' defaults; keras.json may hold others, and says so to nobody. The backend stays:
+    geometry, network and losses run on each.
+
+    Raises:
+        UserError: As `import_keras`.
+    """
+    keras = import_keras()
     for name, needed in _KERAS.items():
         value = getattr(keras.config, name)()
         if value != needed:

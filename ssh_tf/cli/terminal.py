@@ -17,8 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from absl import flags
 from absl import logging as absl_logging
 from tqdm import tqdm
+
+from ssh_tf.environment import import_keras, pin_keras
 
 if TYPE_CHECKING:
     from ssh_tf.training.table import Logs
@@ -27,7 +30,7 @@ _LOG = logging.getLogger("ssh_tf")
 
 # Loggers of libraries that tell of every file or retry at the level of our own lines.
 # TensorFlow and Keras log to `absl`.
-_TALKATIVE = {"absl": 30, "h5py": 30, "matplotlib": 30, "PIL": 30, "tensorflow": 30, "urllib3": 40}
+_TALKATIVE = {"absl": 30, "h5py": 30, "matplotlib": 40, "PIL": 30, "tensorflow": 30, "urllib3": 40}
 # Without a terminal, work that is done sooner says nothing.
 QUIET_SECONDS = 5.0
 
@@ -73,6 +76,7 @@ def start_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    flags.FLAGS.mark_as_parsed()  # Before that absl's handler writes past the stream it is given.
     absl_logging.use_absl_handler()
     handler = absl_logging.get_absl_handler()
     handler.setFormatter(_Formatter())
@@ -125,14 +129,16 @@ def interrupts_later() -> Iterator[None]:
 def import_tensorflow() -> None:
     """Imports TensorFlow without the notices that its C++ libraries print whatever the log level.
 
-    Errors of the import are raised as usual.
+    Raises:
+        UserError: If Keras can't be imported with the settings it finds.
     """
     saved = os.dup(2)
     with open(os.devnull, "w") as nothing, interrupts_later(), contextlib.ExitStack() as stack:
         stack.callback(os.close, saved)
         stack.callback(os.dup2, saved, 2)
         os.dup2(nothing.fileno(), 2)
-        import tensorflow  # noqa: F401
+        import_keras()
+    pin_keras()  # What it says is to be seen.
 
 
 def progress(stage: str, total: int) -> Callable[[], None]:
