@@ -60,6 +60,7 @@ def test_weight_files(state: State, tmp_path: Path):
 
 
 def test_checkpoints(state: State, tmp_path: Path):
-    Checkpoints(tmp_path, state).save(3)
+    parts = {"network": state.network, "optimizer": state.optimizer, "averages": state.averages}
+    Checkpoints(tmp_path, **parts).save(3)
     names = dict(tf.train.list_variables(str(tmp_path / "ckpt-3")))
     assert names == LAYOUT["checkpoint"]
