@@ -364,7 +364,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Runs all parts and prints a line for each and the JSON line."""
     options = parse_arguments()
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # It tells of every retry.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # It reports every retry.
     results: dict[str, object] = {"benchmark": "serving", **vars(options)}
     results["model_dir"] = str(options.model_dir or "generated")
     with tempfile.TemporaryDirectory() as temporary:

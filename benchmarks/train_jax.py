@@ -405,7 +405,7 @@ class Training:
                 jax.block_until_ready(loss)
                 started = time.perf_counter()
             if step % 10 == 0:
-                jax.block_until_ready(loss)  # so that the clock tells of finished work
+                jax.block_until_ready(loss)  # so that the clock counts finished work
             if step % 200 == 0:
                 last = float(jnp.mean(jnp.stack(shown[-200:])))
                 print(f"{elapsed:6.0f} s  step {step}  loss {last:.4f}", flush=True)

@@ -20,7 +20,7 @@ def prefetch(
             except UserError as error:
                 ...  # This file alone; the next ones go on.
 
-    A source that is read in turn, such as a video, needs one worker and a function of no account:
+    A source that is read in turn, such as a video, needs one worker and ignores the item:
     `prefetch(lambda _: capture.read(), itertools.count(), workers=1)`, left by `break` at its end.
 
     Args:

@@ -53,6 +53,36 @@ RULES = [
 ]
 
 
+# How this project used to speak, and no engineer of the field does.
+ODD_WORDS = re.compile(
+    r"\bmend(s|ed|ing)?\b|leave (it|them) away|of no account|passed over|passes it over"
+    r"|from chance|tells? of every|makes one update after another|is shortened to|lowest face"
+    r"|names stand in|another setting is told",
+    re.IGNORECASE,
+)
+TEXTS = [
+    path
+    for pattern in ("ssh_tf/**/*.py", "docs/**/*.md", "configs/**/*.yaml", "export/*.md", "*.md")
+    for path in sorted(ROOT.glob(pattern))
+    if path.name != "CHANGELOG.md"
+]
+
+
+def test_texts_are_plain_english():
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in TEXTS
+        for match in ODD_WORDS.finditer(path.read_text(encoding="utf-8"))
+        if "lowest face prob" not in path.read_text(encoding="utf-8")[match.start() :][:20]
+    ]
+    assert found == []
+
+
+def test_no_module_is_longer_than_300_lines():
+    long = {name: lines for name, text in SOURCES.items() if (lines := text.count("\n")) > 300}
+    assert long == {}
+
+
 @pytest.mark.parametrize(("pattern", "allowed"), RULES)
 def test_a_kind_of_fault_stays_out(pattern: str, allowed: tuple[str, ...]):
     found = [

@@ -35,7 +35,7 @@ _EXAMPLES = {
     "serve": "--model_dir export/models/ssh",
     "benchmark": "--sizes 600x1000 --runs 3",
 }
-# Causes that are the machine's, whatever library's error tells of them.
+# Causes that are the machine's, whichever library reports them.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 

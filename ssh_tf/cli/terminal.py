@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("ssh_tf")
 
-# Loggers of libraries that tell of every file or retry at the level of our own lines.
+# Loggers of libraries that report every file or retry at the level of our own lines.
 # TensorFlow and Keras log to `absl`.
 _TALKATIVE = {"absl": 30, "h5py": 30, "matplotlib": 40, "PIL": 30, "tensorflow": 30, "urllib3": 40}
 # Without a terminal, work that is done sooner says nothing.

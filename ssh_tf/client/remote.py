@@ -1,4 +1,4 @@
-"""A server in the place of a detector, for `ssh-tf detect --server`."""
+"""A server instead of a local detector, for `ssh-tf detect --server`."""
 
 import json
 

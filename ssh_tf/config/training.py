@@ -124,7 +124,7 @@ class TrainConfig(Settings):
     """Layers whose name starts with one of these stay as they are (`train_ssh.prototxt`: lr_mult 0
     up to conv2_2). Paper 4.1: up to conv3-1."""
     clip_norm: float | None = Field(default=None, gt=0)
-    """Longest gradient: that of a whole update is shortened to this norm. Official: not clipped."""
+    """Clips the global gradient norm of an update. Official: not clipped."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Moving average of the weights, which is then what is evaluated and saved: its decay per
     update; (1 + n) / (10 + n) in the first n updates, where that is less. Official: none."""

@@ -42,7 +42,7 @@ def training_dataset(
         config: What to read and what to make of it.
         batch: Images per element.
         seed: Of order and augmentation.
-        skip: Batches to pass over, to continue where an earlier run stopped. They are read, but not
+        skip: Batches to skip, to continue where an earlier run stopped. They are read, but not
             decoded.
         pipelines: Number of pipelines that share the batches, one on each machine.
         pipeline: Which of them this is: its batches are `pipeline`, `pipeline + pipelines`, ...

@@ -121,7 +121,7 @@ class Breakdown:
         setting: Whose faces count: `all`, or the official setting with the most faces.
         operating_point: At the score that was asked for.
         best_threshold: Where F1 is highest; the highest such score.
-        heights: From the lowest faces to the highest.
+        heights: From the smallest faces to the largest.
         reliability: From the lowest scores to the highest; empty if a score is outside `[0, 1]`.
         worst: Images with the most missed faces and false detections, the worst first.
         upright: Whether their boxes are drawn on images turned as their EXIF orientation asks.

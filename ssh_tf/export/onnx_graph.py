@@ -1,4 +1,4 @@
-"""What stands before and behind the network in an ONNX file, in ONNX's own words.
+"""What stands before and behind the network in an ONNX file, in ONNX operators.
 
 The converter of networks knows neither the official resize nor NMS on boxes that count their last
 pixel. This is `ssh_tf.inference.arrays` once more; each export is checked against that.

@@ -60,7 +60,7 @@ def contact_sheet(tiles: Sequence[np.ndarray], captions: Sequence[str]) -> np.nd
 
 def _cell(picture: np.ndarray, caption: str) -> np.ndarray:
     """Adds a caption below a picture; both are centered."""
-    text = _shortened(caption)
+    text = _shorten(caption)
     width, height = text_size(text, _LETTERS)
     cell = np.full((picture.shape[0] + height + _GAP // 4, LEGIBLE_PX, 3), 255, np.uint8)
     left = (LEGIBLE_PX - picture.shape[1]) // 2
@@ -69,7 +69,7 @@ def _cell(picture: np.ndarray, caption: str) -> np.ndarray:
     return cell
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     """Cuts what does not fit out of the middle of a text: its end often matters more."""
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     half, short = _MAX_CHARACTERS // 2, text

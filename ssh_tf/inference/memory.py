@@ -23,7 +23,7 @@ def within_memory(pixels: np.ndarray) -> Iterator[None]:
         Nothing.
 
     Raises:
-        UserError: In the place of TensorFlow's, Python's, OpenCV's or a runtime's.
+        UserError: Instead of the error of TensorFlow, Python, OpenCV or a runtime.
     """
     try:
         yield

@@ -28,7 +28,7 @@ _KERAS_CONFIG = "config.json"
 _MOST_CONFIG_BYTES = 1_000_000
 
 # Typical deviation of pixels from the mean, in grey levels: what the first convolution is scaled by
-# when it starts from chance, so that activations are of order 1 in every layer.
+# when it starts from random weights, so that activations are of order 1 in every layer.
 PIXEL_DEVIATION = 64.0
 
 
@@ -226,7 +226,7 @@ def _load_h5(file: Path) -> SSH:
                 f"{file} does not say what network and preprocessing its weights belong to. "
                 "Use a file that this package wrote."
             )
-        return _filled(_described_network(json.loads(described), file), file)
+        return _filled(_network_of_config(json.loads(described), file), file)
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"{file} is not a whole {_H5} file of ssh_tf ({reason}).") from error
@@ -243,13 +243,13 @@ def _load_keras(file: Path) -> SSH:
             described = json.loads(archive.read(_KERAS_CONFIG))
         if (name := described["class_name"]) != SSH.__name__:
             raise UserError(f"{file} holds a {name}, not an SSH network.")
-        return _filled(_described_network(described["config"], file), file)
+        return _filled(_network_of_config(described["config"], file), file)
     except (OSError, ValueError, TypeError, KeyError, RecursionError, zipfile.BadZipFile) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"{file} is not a .keras file of ssh_tf ({reason}).") from error
 
 
-def _described_network(described: Any, file: Path) -> SSH:
+def _network_of_config(described: Any, file: Path) -> SSH:
     """Builds the network that `SSH.get_config` described, within the limits of `ModelConfig`."""
     means = described["means"]
     if len(means) != 3 or not np.isfinite(np.asarray(means, np.float32)).all():

@@ -56,7 +56,7 @@ def draw_image(
         rng: Source of all randomness.
         height: Picture height in px, from `SMALLEST_SIDE_PX`.
         width: Picture width in px, from `SMALLEST_SIDE_PX`.
-        smallest_px: Lowest face, px.
+        smallest_px: Minimum face height, px.
 
     Returns:
         rgb: `[height, width, 3]` uint8.
