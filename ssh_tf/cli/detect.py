@@ -64,7 +64,7 @@ def _detect(arguments: argparse.Namespace) -> None:
     detector = _finder(arguments)
     counts = detect_outputs.Counts(outputs.show_from)
     with contextlib.ExitStack() as stack:
-        sinks = detect_outputs.sinks(stack, arguments, inputs)
+        sinks = detect_outputs.sinks(stack, arguments, inputs, show_from=outputs.show_from)
         journal = _journal(stack, outputs, f"{outputs.work(detector)} {arguments.frames}")
         entries = _entries(detector, inputs, outputs, arguments.frames, journal)
         try:

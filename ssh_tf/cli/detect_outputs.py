@@ -143,9 +143,12 @@ def check_files(arguments: argparse.Namespace, inputs: Inputs) -> None:
 
 
 def sinks(
-    stack: contextlib.ExitStack, arguments: argparse.Namespace, inputs: Inputs
+    stack: contextlib.ExitStack, arguments: argparse.Namespace, inputs: Inputs, *, show_from: float
 ) -> "list[Sink]":
-    """Opens the files of boxes; they are whole when the stack is left, however it is left."""
+    """Opens the files of boxes; they are whole when the stack is left, however it is left.
+
+    The terminal gets the faces of at least `show_from`, files get all.
+    """
     from ssh_tf.inference import writers
 
     makers: dict[str, Writer] = {
@@ -163,7 +166,7 @@ def sinks(
     if arguments.wider is not None:
         opened.append(_wider_sink(arguments.wider, inputs))
     if _for_the_terminal(arguments):
-        opened.append(_print_table)
+        opened.append(functools.partial(_print_table, show_from=show_from))
     return opened
 
 
@@ -210,11 +213,12 @@ def _for_the_terminal(arguments: argparse.Namespace) -> bool:
     return not arguments.show and all(getattr(arguments, flag) is None for flag in files)
 
 
-def _print_table(entry: "Entry") -> None:
+def _print_table(entry: "Entry", *, show_from: float) -> None:
+    """Prints the faces of at least this score, best first."""
     name = entry.get("image") or f"{entry['video']}, frame {entry.get('frame', '')}"
     if "error" in entry:
         return
-    faces = entry["faces"]
+    faces = [face for face in entry["faces"] if face["score"] >= show_from]
     say(f"{name}: {entry['width']} x {entry['height']} px, {_counted(len(faces), 'face')}")
     for face in faces:
         x1, y1, x2, y2 = face["box"]

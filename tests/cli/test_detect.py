@@ -111,9 +111,8 @@ def test_all_outputs_of_one_call(capsys: pytest.CaptureFixture[str]):
 def test_without_outputs_there_is_a_table(capsys: pytest.CaptureFixture[str]):
     assert detect("--model m photos/a.jpg") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "photos/a.jpg: 96 x 64 px, 2 faces",
+        "photos/a.jpg: 96 x 64 px, 1 face",
         "  0.900      10.0     12.0     30.0     36.0",
-        "  0.400      50.0     30.0     70.0     50.0",
         "1 face in 1 image",
     ]
     assert listed(".") == ["photos/a.jpg", "photos/b.png", "photos/sub/c.jpg"]
