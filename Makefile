@@ -25,8 +25,9 @@ $(INSTALLED): $(PACKAGE)
 demo: $(PACKAGE)
 	$(BIN)/ssh-tf demo --out demo
 
+# Two processes: one file of tests is one process' work.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Without the tests marked as slow: under 90 s on 2 cores.
 test-fast: setup

@@ -13,7 +13,7 @@ from ssh_tf.errors import UserError
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.exported import ExportedDetector, find_saved_model
 from ssh_tf.inference.results import Detections
-from tests.support.small import encode, picture, small_config, small_network
+from tests.support.small import encode, narrow_network, picture, small_config, small_network
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ def test_the_log_says_what_was_loaded(
 
 
 def test_presets_are_valid_settings(run: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("ssh_tf.inference.detector.load_network", lambda path: small_network())
+    monkeypatch.setattr("ssh_tf.inference.detector.load_network", lambda path: narrow_network())
     for preset in PRESETS.values():
         config = Detector.load(run, **preset).config
         assert preset.items() <= config.model_dump().items()
