@@ -31,7 +31,7 @@ test: setup
 
 # Without the tests marked as slow: under 90 s on 2 cores.
 test-fast: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .
