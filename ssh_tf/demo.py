@@ -108,7 +108,7 @@ def _first_picture() -> tuple[str, np.ndarray]:
     try:
         from skimage.data import astronaut
     except ImportError:
-        scene, _, _ = draw_image(np.random.default_rng(4), 480, 640, smallest_px=48)
+        scene, _, _ = draw_image(np.random.default_rng(3), 480, 640, smallest_px=48)
         return "a drawn scene (ssh-tf[demo] brings a photo)", scene
     pixels: np.ndarray = astronaut()  # type: ignore[no-untyped-call]
     return "NASA's portrait of Eileen Collins", pixels
