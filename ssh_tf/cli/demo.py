@@ -21,7 +21,7 @@ BACKBONES = {"mobilenet": ("configs/demo.yaml", 500), "vgg16": ("configs/demo_vg
 
 def add_commands(command: Command) -> None:
     """Declares the commands of this file."""
-    add = command("demo", _demo, "a real face, then the whole path on generated data: 3 minutes")
+    add = command("demo", _demo, "a real face, then the whole path on generated data: 2 minutes")
     add(
         "--backbone", choices=BACKBONES, default="mobilenet", help="vgg16 takes 12 minutes and more"
     )
