@@ -30,7 +30,7 @@ def test_no_proxy_stands_between_this_machine_and_itself(
         ("10.0.0.1:8500", False),
         ("faces.example:8500", False),
         ("localhost.example:8500", False),
-        ("unix:/tmp/socket", False),
+        ("unix:/run/socket", False),
     ],
 )
 def test_which_addresses_are_this_machine(address: str, expected: bool):

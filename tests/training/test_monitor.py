@@ -1,6 +1,5 @@
 """What a run tells of itself."""
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -57,14 +56,17 @@ def test_a_scaled_loss_may_overflow_in_the_gradient_only(tmp_path: Path):
         watch.check()
 
 
-def test_time_of_an_evaluation_is_not_the_training_s(tmp_path: Path):
+def test_time_of_an_evaluation_is_not_the_training_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    now = [100.0]
+    monkeypatch.setattr("ssh_tf.training.monitor.time.monotonic", lambda: now[0])
     watch = monitor(tmp_path)
-    time.sleep(0.02)
+    now[0] += 0.5
     watch.add(update(1, [1, 1]))
     with watch.paused():
-        time.sleep(0.2)
-    # 2 images in 0.02 s and little more; with the evaluation it would be under 10.
-    assert 15 < watch.write()["images_per_second"] < 100
+        now[0] += 60.0
+    assert watch.write()["images_per_second"] == pytest.approx(2 / 0.5)
 
 
 def test_a_run_without_validation_has_no_table_of_it(tmp_path: Path):
