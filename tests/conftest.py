@@ -63,12 +63,17 @@ SLOW = (
 )
 
 
+# The longest of them. They begin first, so that one process does not end long after the other.
+LONGEST = ("training/", "test_golden")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests of slow modules."""
-    folder = Path(__file__).parent
-    for item in items:
-        if item.path.relative_to(folder).as_posix().startswith(SLOW):
+    """Marks the tests of slow modules, and lets the longest begin."""
+    names = {item: item.path.relative_to(Path(__file__).parent).as_posix() for item in items}
+    for item, name in names.items():
+        if name.startswith(SLOW):
             item.add_marker("slow")
+    items.sort(key=lambda item: not names[item].startswith(LONGEST))  # otherwise as they were
 
 
 @pytest.hookimpl(wrapper=True)
