@@ -84,10 +84,9 @@ def _exported(model: str | None) -> Path:
     from ssh_tf.inference.detector import Detector
     from ssh_tf.inference.exported import ExportedDetector, find_saved_model
 
-    say(
-        f"Serving {model or DEFAULT.name}" + ("" if model else " (--model or --model_dir: another)")
-    )
-    detector = Detector.load(model or DEFAULT.name, progress=progress)
+    name = model or DEFAULT.name
+    say(f"Serving {name}" + ("" if model else "; --model or --model_dir names another"))
+    detector = Detector.load(name, progress=progress)
     if isinstance(detector, ExportedDetector):
         raise UserError(f"{model} is a SavedModel. Name its folder of versions as --model_dir.")
     digest = hashlib.sha256(f"{__version__} {detector.fingerprint()}".encode()).hexdigest()

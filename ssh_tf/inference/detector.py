@@ -82,10 +82,9 @@ class Detector(FaceDetector):
             raise UserError(f"{path} is not a run folder: there is no {which} network to choose.")
         if named is not None:
             _LOG.info("Model: %s (%s)", named.name, named.summary)
-            detector = Detector.load(
+            return Detector.load(
                 named.file(progress), runtime=runtime, **{**named.settings, **settings}
             )
-            return detector
         if version is not None:
             if settings:
                 raise UserError(
