@@ -28,6 +28,11 @@ def pin_program() -> None:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
+def pin_ray() -> None:
+    """Keeps Ray, which this process and its children run, from reporting to its makers."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+
 def prefer_tensorflow() -> None:
     """Makes TensorFlow Keras' backend, if Keras is not imported yet."""
     if "keras" not in sys.modules:

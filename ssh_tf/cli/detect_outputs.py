@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -26,8 +26,9 @@ STDOUT = Path("-")
 # Flags that name a file of boxes, and how such files end.
 _SUFFIXES = {"json": ".json", "jsonl": ".jsonl", "csv": ".csv", "coco": ".json"}
 # A flag, and the one without which it would be ignored.
-_NEEDS = {"margin": "crops", "hold": "redact", "redact": "out"}
+_NEEDS = {"margin": "crops", "hold": "redact", "redact": "out", "parquet": "ray"}
 _MAX_SHOWN = 20
+_LISTED = 10  # skipped files that are named; the others are counted
 _SHOW_FROM, _REDACT_FROM = 0.5, 0.3  # a face that is missed is worse where faces are hidden
 
 
@@ -64,6 +65,7 @@ def add_flags(add: Flags) -> None:
     add("--csv", type=Path, help="the same, one row per face")
     add("--coco", type=Path, help="the same as a COCO data set with scores")
     add("--wider", type=Path, help="folder of the images' boxes as WIDER's text")
+    add("--parquet", type=Path, help="folder of the same as Parquet, with --ray; goes on, too")
 
 
 def check_flags(arguments: argparse.Namespace) -> None:
@@ -83,6 +85,32 @@ def check_flags(arguments: argparse.Namespace) -> None:
         wrong = path.suffix.lower() != _SUFFIXES[flag]
         if path != STDOUT and wrong and (path.suffix or path.is_file()):
             raise UserError(f"--{flag} {path}: expected a file that ends in {_SUFFIXES[flag]}.")
+
+
+def result_filter(paths: Sequence[Path], arguments: argparse.Namespace) -> Callable[[Path], bool]:
+    """Returns what knows the results of an earlier call inside of folders that are looked through.
+
+    A file that is named itself is none.
+    """
+    folders = [path.resolve() for path in paths if path.is_dir()]
+    given = (arguments.out, arguments.crops, arguments.parquet)
+    results = [path.resolve() for path in given if path is not None]
+    inner = [path for path in results if any(folder in path.parents for folder in folders)]
+    named = {path for path in paths if not path.is_dir()}
+
+    def is_result(path: Path) -> bool:
+        if not inner or path in named:
+            return False
+        return any(folder in path.resolve().parents for folder in inner)
+
+    return is_result
+
+
+def skipped_line(paths: Sequence[Path]) -> str:
+    """Says which files of folders are no images."""
+    more = f" and {len(paths) - _LISTED} more" if len(paths) > _LISTED else ""
+    listed = ", ".join(str(path) for path in paths[:_LISTED])
+    return f"Skipped {len(paths)} that are no images: {listed}{more}"
 
 
 def outputs(arguments: argparse.Namespace, inputs: Inputs) -> "Outputs":
@@ -209,7 +237,7 @@ def _wider_sink(folder: Path, inputs: Inputs) -> "Sink":
 
 def _for_the_terminal(arguments: argparse.Namespace) -> bool:
     """Whether nothing else was asked for."""
-    files = ("out", "crops", "wider", *_SUFFIXES)
+    files = ("out", "crops", "wider", "parquet", *_SUFFIXES)
     return not arguments.show and all(getattr(arguments, flag) is None for flag in files)
 
 
@@ -234,17 +262,20 @@ class Counts:
 
     def __init__(self, show_from: float) -> None:
         self._show_from = show_from
-        self._items: set[str] = set()
+        self._last = ""
+        self.items = 0  # images and videos, failed ones included
         self.images = self.frames = self.faces = self.failed = 0
 
-    @property
-    def items(self) -> int:
-        """Images and videos, failed ones included."""
-        return len(self._items)
+    def add_all(self, images: int, faces: int, failed: int) -> None:
+        """Counts images, the faces in them that count, and images that failed."""
+        self.items += images + failed
+        self.images, self.faces = self.images + images, self.faces + faces
+        self.failed += failed
 
     def add(self, entry: "Entry") -> None:
-        """Counts an entry."""
-        self._items.add(entry.get("image") or entry["video"])
+        """Counts an entry; those of a video come one after the other."""
+        name = entry.get("image") or entry["video"]
+        self.items, self._last = self.items + (name != self._last), name
         if "error" in entry:
             self.failed += 1
             return
@@ -261,7 +292,7 @@ def summarize(arguments: argparse.Namespace, counts: Counts) -> None:
     """
     parts = [_counted(counts.images, "image")] if counts.images or not counts.frames else []
     parts += [_counted(counts.frames, "frame")] if counts.frames else []
-    places = {"pictures": arguments.out, "crops": arguments.crops}
+    places = {"pictures": arguments.out, "crops": arguments.crops, "boxes": arguments.parquet}
     where = "".join(f", {name} in {path}" for name, path in places.items() if path is not None)
     to_stdout = any(getattr(arguments, flag) == STDOUT for flag in _SUFFIXES)
     line = f"{_counted(counts.faces, 'face')} in {' and '.join(parts)}{where}"

@@ -1,12 +1,15 @@
 """A folder of result files that one detector fills, in one call or in several."""
 
+import functools
 import logging
 import time
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ssh_tf.errors import UserError
+import numpy as np
+
+from ssh_tf.errors import CrashedError, UserError
 from ssh_tf.evaluation.detections import (
     ORIGIN,
     image_key,
@@ -22,6 +25,8 @@ from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.progress import Progress, silent
 
 _LOG = logging.getLogger(__name__)
+
+Write = Callable[[Path, str, np.ndarray, np.ndarray], None]
 
 _SECONDS = "seconds.csv"  # A row per image that was detected: the time that took.
 
@@ -60,23 +65,46 @@ def detect_images(
     folder = output_folder(out)
     _claim(folder, detector.fingerprint())
     write = write_wider if whole_pixels else write_boxes
+    detect = functools.partial(_detect, folder=folder, write=write, upright=upright)
     tick = progress("evaluate", len(images))
-    unreadable = []
+    left = []
     for name, path in images.items():
-        if not _is_whole(folder / f"{image_key(name)}.txt"):
-            started = time.monotonic()
-            try:
-                image = read_image(path, upright=upright)  # [H, W, 3]
-            except UserError as error:
-                hint = _look_alike(path)
-                _LOG.warning("%s%s It counts as an image in which nothing was found.", error, hint)
-                unreadable.append(name)
-            else:
-                found = detector.detect(image)
-                write(folder, name, found.boxes, found.scores)
-                _add_seconds(folder, time.monotonic() - started)
+        if _is_whole(folder / f"{image_key(name)}.txt"):
+            tick()
+        else:
+            left.append((name, path))
+    unreadable = []
+    for (name, path), result in detector.map(detect, left):
+        try:
+            seconds = result()
+        except (_UnreadableError, CrashedError) as error:
+            reason = f"{path}: {error}" if isinstance(error, CrashedError) else error
+            hint = _look_alike(path)
+            _LOG.warning("%s%s It counts as an image in which nothing was found.", reason, hint)
+            unreadable.append(name)
+        else:
+            _add_seconds(folder, seconds)
         tick()
     return unreadable
+
+
+class _UnreadableError(UserError):
+    """Tells an image that can't be read from one that can't be detected, which ends the work."""
+
+
+def _detect(
+    detector: FaceDetector, item: tuple[str, Path], *, folder: Path, write: Write, upright: bool
+) -> float:
+    """Detects one image, writes its result file and returns how long that took, s."""
+    name, path = item
+    started = time.monotonic()
+    try:
+        image = read_image(path, upright=upright)  # [H, W, 3]
+    except UserError as error:
+        raise _UnreadableError(str(error)) from error
+    found = detector.detect(image)
+    write(folder, name, found.boxes, found.scores)
+    return time.monotonic() - started
 
 
 def detection_seconds(folder: Path) -> float:

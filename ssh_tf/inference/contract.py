@@ -3,8 +3,8 @@
 import functools
 import os
 from abc import abstractmethod
-from collections.abc import Iterable
-from typing import Any, Protocol, overload
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 from PIL import Image
@@ -12,6 +12,9 @@ from PIL import Image
 from ssh_tf.imaging.fetch import is_url
 from ssh_tf.inference.inputs import ImageSource, pixels_of
 from ssh_tf.inference.results import Detections
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class FaceDetector(Protocol):
@@ -76,6 +79,24 @@ class FaceDetector(Protocol):
         large enough to fill the device gain nothing from company.
         """
         return [self.detect(image, score_threshold=score_threshold) for image in images]
+
+    def map(
+        self, function: "Callable[[FaceDetector, Item], Result]", items: Iterable[Item]
+    ) -> "Iterator[tuple[Item, Callable[[], Result]]]":
+        """Calls a function with this detector and each of the items.
+
+        A detector of many machines calls it there: function, items and results must be picklable.
+
+        Args:
+            function: Called with the detector and an item.
+            items: Taken as they are needed.
+
+        Yields:
+            `(item, result)` in the order of the items. `result()`, to be called once and before the
+            next item, returns what the function returned, or raises what it raised.
+        """
+        for item in items:
+            yield item, functools.partial(function, self, item)
 
     @overload
     def __call__(self, images: ImageSource, **options: Any) -> Detections: ...

@@ -66,8 +66,11 @@ class Outputs:
 
     def work(self, detector: FaceDetector) -> str:
         """Returns one line that changes with anything that changes the files that are written."""
-        settings = dataclasses.replace(self, show=None, inputs=frozenset())
-        return f"{settings} {detector.fingerprint()}"
+        return f"{self.settings()} {detector.fingerprint()}"
+
+    def settings(self) -> str:
+        """Returns the part of that line which is not the detector's."""
+        return str(dataclasses.replace(self, show=None, inputs=frozenset()))
 
 
 def detect_files(
@@ -100,7 +103,7 @@ def detect_files(
     tick = progress("detect", len(images))
     for (path, _), name in zip(images, _picture_names(images), strict=True):
         work = functools.partial(_detect_file, detector, path, name, outputs)
-        results = functools.partial(_results, name=name, outputs=outputs)
+        results = functools.partial(results_of, name=name, outputs=outputs)
         yield from continued({"image": str(path)}, work, journal, results)
         tick()
 
@@ -108,18 +111,47 @@ def detect_files(
 def _detect_file(
     detector: FaceDetector, source: ImageFile, name: Path, outputs: Outputs
 ) -> Iterator[Entry]:
-    found = detector.detect(read_image(source))
-    entry = {"image": str(source), **found.to_dict(), **write_crops(found, name, outputs)}
+    yield detect_pixels(detector, read_image(source), str(source), name, outputs)
+
+
+def detect_pixels(
+    detector: FaceDetector, pixels: np.ndarray, source: str, name: Path, outputs: Outputs
+) -> Entry:
+    """Detects one image that was read and writes what is asked for.
+
+    Args:
+        detector: What finds the faces.
+        pixels: `[H, W, 3]` uint8 RGB, upright.
+        source: What the image is called in its entry.
+        name: Of its picture; see `picture_name`.
+        outputs: What is written.
+
+    Returns:
+        The entry; see `detect_files`.
+
+    Raises:
+        UserError: If the image can't be detected, or a result would overwrite an input.
+        OSError: If a result can't be written.
+    """
+    found = detector.detect(pixels)
+    entry = {"image": source, **found.to_dict(), **write_crops(found, name, outputs)}
     if outputs.pictures is not None or outputs.show is not None:
         picture = picture_of(found, outputs)
         if outputs.pictures is not None:
             save_picture(outputs.checked(outputs.pictures / name), picture)
         if outputs.show is not None:
             outputs.show(picture)
-    yield entry
+    return entry
 
 
-def _results(entry: Entry, name: Path, outputs: Outputs) -> list[Path]:
+def results_of(entry: Entry, name: Path, outputs: Outputs) -> list[Path]:
+    """Returns the files that were written for an image.
+
+    Args:
+        entry: Of the image.
+        name: Of its picture.
+        outputs: What was asked for.
+    """
     pictures = [] if outputs.pictures is None else [outputs.pictures / name]
     return pictures + crops_of(entry)
 
@@ -145,10 +177,12 @@ def check_pictures(images: Sequence[tuple[ImageFile, Path]], outputs: Outputs) -
 
 def _picture_names(images: Sequence[tuple[ImageFile, Path]]) -> list[Path]:
     """Names the picture of each image, relative to the pictures' folder."""
-    return [
-        name if name.suffix.lower() in _PICTURE_SUFFIXES else name.with_name(f"{name.name}.png")
-        for _, name in images
-    ]
+    return [picture_name(name) for _, name in images]
+
+
+def picture_name(name: Path) -> Path:
+    """Returns the name of an image's picture: its own, or a PNG's for formats not written."""
+    return name if name.suffix.lower() in _PICTURE_SUFFIXES else name.with_name(f"{name.name}.png")
 
 
 def write_crops(found: Detections, name: Path, outputs: Outputs) -> Entry:
