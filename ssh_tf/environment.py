@@ -29,8 +29,12 @@ def pin_program() -> None:
 
 
 def pin_ray() -> None:
-    """Keeps Ray, which this process and its children run, from reporting to its makers."""
+    """Keeps Ray, before it is imported, from reporting to its makers and printing to stdout.
+
+    What it would print is the death of a worker, in paragraphs; we say that in a line.
+    """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] = "."
 
 
 def prefer_tensorflow() -> None:

@@ -174,7 +174,7 @@ def _refuse_unsuited(arguments: argparse.Namespace) -> None:
     from ssh_tf.inference.video import is_video
 
     for flag in ("server", "camera", "frames", "show", "hold"):
-        if getattr(arguments, flag) not in (None, False):
+        if getattr(arguments, flag) is not None and getattr(arguments, flag) is not False:
             raise UserError(f"--{flag} can't be used with --ray. Remove one of them.")
     if videos := [path for path in arguments.paths if is_video(Path(path))]:
         raise UserError(f"{videos[0]}: --ray is for images. Detect videos without it.")

@@ -1,6 +1,7 @@
 """Where files are: on a file system of this machine, or in a store that a URI names (S3, GCS)."""
 
 import functools
+import io
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -30,12 +31,11 @@ def open_binary(source: str) -> IO[bytes]:
 
 
 def open_seekable(source: str) -> IO[bytes]:
-    """Opens a file as `open_binary` does, for readers that jump to its end first."""
+    """Opens a file as `open_binary` does, for readers of lines and those that jump to its end."""
     if not is_uri(source):
         return Path(source).open("rb")
     store, path = _store_and_path(source)
-    file: IO[bytes] = store.open_input_file(path)
-    return file
+    return io.BufferedReader(store.open_input_file(path))
 
 
 def stamp(source: str) -> Stamp:

@@ -37,7 +37,7 @@ def write_on_ray(
             yield shard, built
     finally:
         for reference in running:
-            ray.cancel(reference, force=True)
+            ray.cancel(reference)
 
 
 def _write(

@@ -27,6 +27,7 @@ from ssh_tf.evaluation.run import (
     open_annotated,
 )
 from ssh_tf.evaluation.score import Options
+from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.results import Detections
 from tests.conftest import REPOSITORY
 from tests.support.small import HEIGHT, WIDER_BOXES, encode, picture, write_wider
@@ -34,6 +35,8 @@ from tests.support.small import HEIGHT, WIDER_BOXES, encode, picture, write_wide
 
 class Oracle:
     """Finds the annotated boxes; it knows the pictures of `write_wider` by their heights."""
+
+    map = FaceDetector.map
 
     def __init__(self, name: str = "oracle") -> None:
         self.name = name
@@ -52,6 +55,8 @@ class Oracle:
 
 class Blind:
     """Finds nothing."""
+
+    map = FaceDetector.map
 
     def fingerprint(self) -> str:
         return "blind"
@@ -304,6 +309,8 @@ def test_ground_truth_of_other_images_is_refused_before_detecting(root: Path, tm
 
 class Middle:
     """Finds one face, `[20.25, 30.5, 59.25, 79.5]`, everywhere."""
+
+    map = FaceDetector.map
 
     def fingerprint(self) -> str:
         return "middle"

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.results import Detections
 from tests.support.small import small_config
 
@@ -28,6 +29,7 @@ class Stub:
 
     network = "network"
     config = small_config().detect
+    map = FaceDetector.map
 
     def fingerprint(self) -> str:
         return "stub"
