@@ -301,6 +301,8 @@ def test_a_validation_that_was_not_reached_is_made_up(records: Path, tmp_path: P
 def test_a_signal_before_the_first_update_ends_the_run(
     records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    before = signal.getsignal(signal.SIGINT)
+
     def swallow(config: Config, *others: object, **more: object) -> State:
         with contextlib.suppress(InterruptedRunError):  # as some libraries do
             os.kill(os.getpid(), signal.SIGINT)
@@ -310,7 +312,7 @@ def test_a_signal_before_the_first_update_ends_the_run(
     with pytest.raises(InterruptedRunError, match="stopped by SIGINT before the first update"):
         train(on_records(records, steps=1), tmp_path)
     assert not (tmp_path / "checkpoints").exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_other_settings_are_told(
