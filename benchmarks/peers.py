@@ -7,17 +7,18 @@ the image's own size, unless its network has a fixed input.
 
     python benchmarks/peers.py --data_root photos --out peers \
         --peer face_detection_yunet_2023mar.onnx retinaface_mobilenet025.onnx version-RFB-320.onnx \
-        --haar
+        --haar --mtcnn
 
-Needs onnxruntime (`pip install -e ".[onnx]"`). The networks are not part of this project; YuNet's
-stands in OpenCV's model zoo, the others in their authors' repositories. The last line is JSON.
+Needs onnxruntime (`pip install -e ".[onnx]"`), and for `--mtcnn` the package `mtcnn`, which brings
+its weights. The networks are not part of this project; YuNet's stands in OpenCV's model zoo, the
+others in their authors' repositories. The last line is JSON.
 """
 
 import argparse
 import json
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -48,6 +49,22 @@ def haar() -> Find:
         table = np.asarray(rows, np.float64).reshape(-1, 4)  # x, y, w, h
         corners = np.column_stack([table[:, :2], table[:, :2] + table[:, 2:]])
         return corners, np.asarray(weights, np.float64).ravel()
+
+    return find
+
+
+def mtcnn() -> Find:
+    """MTCNN of the package `mtcnn`, at the image's own size, faces from 10 px on."""
+    from mtcnn import MTCNN
+
+    network = MTCNN()
+
+    def find(image: np.ndarray) -> Found:
+        faces = network.detect_faces(
+            image, box_format="xyxy", min_face_size=10, threshold_onet=LEAST_SCORE
+        )
+        boxes = np.array([face["box"] for face in faces], np.float64).reshape(-1, 4)
+        return boxes, np.array([face["confidence"] for face in faces], np.float64)
 
     return find
 
@@ -100,7 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ground_truth", type=Path, help="as of `ssh-tf evaluate`")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--peer", type=Path, nargs="+", default=[], help="detectors as ONNX files")
-    parser.add_argument("--haar", action="store_true", help=haar.__doc__)
+    for name, load in WITHOUT_FILE.items():
+        parser.add_argument(f"--{name}", action="store_true", help=load.__doc__)
     return parser
 
 
@@ -108,13 +126,17 @@ def _chosen(arguments: argparse.Namespace) -> Iterator[tuple[str, Find]]:
     for path in arguments.peer:
         peer = load_peer(path, least_score=LEAST_SCORE)
         yield peer.name, peer.find
-    if arguments.haar:
-        yield "haar", haar()
+    for name, load in WITHOUT_FILE.items():
+        if getattr(arguments, name):
+            yield name, load()
 
 
 def _pixels(file: Path) -> np.ndarray:
     """Reads `[H, W, 3]` uint8 RGB as it is stored, like WIDER's boxes."""
     return read_image(file, upright=False)
+
+
+WITHOUT_FILE: dict[str, Callable[[], Find]] = {"haar": haar, "mtcnn": mtcnn}
 
 
 if __name__ == "__main__":
