@@ -7,10 +7,11 @@ the image's own size, unless its network has a fixed input.
 
     python benchmarks/peers.py --data_root photos --out peers \
         --yunet face_detection_yunet_2023mar.onnx --retinaface retinaface_mobilenet025.onnx \
-        --rfb version-RFB-320.onnx --haar
+        --rfb version-RFB-320.onnx --haar --mtcnn
 
-Needs onnxruntime (`pip install -e ".[bench]"`). The networks are not part of this project; YuNet's
-stands in OpenCV's model zoo, the others in their authors' repositories. The last line is JSON.
+Needs onnxruntime (`pip install -e ".[onnx]"`), and for `--mtcnn` the package `mtcnn`, which brings
+its weights. The networks are not part of this project; YuNet's stands in OpenCV's model zoo, the
+others in their authors' repositories. The last line is JSON.
 """
 
 import argparse
@@ -104,6 +105,23 @@ def haar() -> Detect:
     return detect
 
 
+def mtcnn() -> Detect:
+    """MTCNN of the package `mtcnn`, at the image's own size, faces from 10 px on."""
+    from mtcnn import MTCNN
+
+    network = MTCNN()
+
+    def detect(image: np.ndarray) -> Found:
+        rgb = np.ascontiguousarray(image[..., ::-1])
+        faces = network.detect_faces(
+            rgb, box_format="xyxy", min_face_size=10, threshold_onet=LEAST_SCORE
+        )
+        boxes = np.array([face["box"] for face in faces], np.float64).reshape(-1, 4)
+        return boxes, np.array([face["confidence"] for face in faces], np.float64)
+
+    return detect
+
+
 def run(detect: Detect, files: Mapping[str, Path], out: Path) -> dict[str, float]:
     """Detects all images into result files; returns the medians of its times, ms."""
     seconds: dict[str, list[float]] = {"decode_ms": [], "detect_ms": []}
@@ -153,16 +171,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True)
     for name in NETWORKS:
         parser.add_argument(f"--{name}", type=Path, help=f"ONNX file of {NETWORKS[name].__doc__}")
-    parser.add_argument("--haar", action="store_true", help=haar.__doc__)
+    for name, load in WITHOUT_FILE.items():
+        parser.add_argument(f"--{name}", action="store_true", help=load.__doc__)
     return parser
 
 
 def _chosen(arguments: argparse.Namespace) -> Iterator[tuple[str, Detect]]:
-    for name, load in NETWORKS.items():
+    for name, load_file in NETWORKS.items():
         if (path := getattr(arguments, name)) is not None:
-            yield name, load(str(existing_file(path, "an ONNX file")))
-    if arguments.haar:
-        yield "haar", haar()
+            yield name, load_file(str(existing_file(path, "an ONNX file")))
+    for name, load in WITHOUT_FILE.items():
+        if getattr(arguments, name):
+            yield name, load()
 
 
 def _pixels(file: Path) -> np.ndarray:
@@ -216,6 +236,7 @@ NETWORKS: dict[str, Callable[[str], Detect]] = {
     "retinaface": retinaface,
     "rfb": rfb,
 }
+WITHOUT_FILE: dict[str, Callable[[], Detect]] = {"haar": haar, "mtcnn": mtcnn}
 
 
 if __name__ == "__main__":
