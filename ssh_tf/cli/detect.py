@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ssh_tf.cli import detect_outputs
-from ssh_tf.cli.detect_outputs import Inputs
+from ssh_tf.cli.detect_inputs import Inputs, result_filter, skipped_line
 from ssh_tf.cli.flags import (
     Command,
+    add_batch,
     add_model,
     fraction,
     from_zero,
@@ -37,6 +38,7 @@ def add_commands(command: Command) -> None:
     """Declares the commands of this file."""
     add = command("detect", _detect, "find faces in images, videos or a camera and draw them")
     add_model(add, required=False)
+    add_batch(add)
     add("--server", help="a server's REST address instead of --model: http://127.0.0.1:8501")
     add("paths", nargs="*", help="images (or their URLs), folders of images, videos")
     add("--camera", type=from_zero, help="a camera's number instead of paths; ends by Ctrl-C")
@@ -103,8 +105,8 @@ def _inputs(arguments: argparse.Namespace) -> Inputs:
         raise UserError("--frames is for videos. Remove it.")
     found = find_images([path for path in paths if path not in videos])
     if found.skipped:
-        _LOG.info(detect_outputs.skipped_line(found.skipped))
-    is_result = detect_outputs.result_filter(paths, arguments)
+        _LOG.info(skipped_line(found.skipped))
+    is_result = result_filter(paths, arguments)
     images = [image for image in dict.fromkeys(found.images) if not is_result(image[0])]
     named = [(url, Path(PurePosixPath(urlsplit(url).path).name or "image")) for url in urls]
     return Inputs([*images, *named], videos)

@@ -3,13 +3,13 @@
 import argparse
 import collections
 import contextlib
-import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ssh_tf.cli.detect_inputs import Inputs
 from ssh_tf.cli.flags import Flags, from_zero, number
 from ssh_tf.cli.terminal import complain, say
 from ssh_tf.config import REDACTIONS
@@ -28,26 +28,7 @@ _SUFFIXES = {"json": ".json", "jsonl": ".jsonl", "csv": ".csv", "coco": ".json"}
 # A flag, and the one without which it would be ignored.
 _NEEDS = {"margin": "crops", "hold": "redact", "redact": "out", "parquet": "ray"}
 _MAX_SHOWN = 20
-_LISTED = 10  # skipped files that are named; the others are counted
 _SHOW_FROM, _REDACT_FROM = 0.5, 0.3  # a face that is missed is worse where faces are hidden
-
-
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-    """What is detected.
-
-    Attributes:
-        images: `(path or URL, name)`; the name is relative to the folder it was found in.
-        videos: Files, or a camera's number.
-    """
-
-    images: Sequence[tuple[Path | str, Path]]
-    videos: Sequence[Path | int]
-
-    def paths(self) -> frozenset[Path]:
-        """Returns the files that must stay as they are, resolved."""
-        sources = [*(source for source, _ in self.images), *self.videos]
-        return frozenset(path.resolve() for path in sources if isinstance(path, Path))
 
 
 def add_flags(add: Flags) -> None:
@@ -85,32 +66,6 @@ def check_flags(arguments: argparse.Namespace) -> None:
         wrong = path.suffix.lower() != _SUFFIXES[flag]
         if path != STDOUT and wrong and (path.suffix or path.is_file()):
             raise UserError(f"--{flag} {path}: expected a file that ends in {_SUFFIXES[flag]}.")
-
-
-def result_filter(paths: Sequence[Path], arguments: argparse.Namespace) -> Callable[[Path], bool]:
-    """Returns what knows the results of an earlier call inside of folders that are looked through.
-
-    A file that is named itself is none.
-    """
-    folders = [path.resolve() for path in paths if path.is_dir()]
-    given = (arguments.out, arguments.crops, arguments.parquet)
-    results = [path.resolve() for path in given if path is not None]
-    inner = [path for path in results if any(folder in path.parents for folder in folders)]
-    named = {path for path in paths if not path.is_dir()}
-
-    def is_result(path: Path) -> bool:
-        if not inner or path in named:
-            return False
-        return any(folder in path.resolve().parents for folder in inner)
-
-    return is_result
-
-
-def skipped_line(paths: Sequence[Path]) -> str:
-    """Says which files of folders are no images."""
-    more = f" and {len(paths) - _LISTED} more" if len(paths) > _LISTED else ""
-    listed = ", ".join(str(path) for path in paths[:_LISTED])
-    return f"Skipped {len(paths)} that are no images: {listed}{more}"
 
 
 def outputs(arguments: argparse.Namespace, inputs: Inputs) -> "Outputs":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssh_tf.cli import detect_outputs
-from ssh_tf.cli.detect_outputs import Inputs
+from ssh_tf.cli.detect_inputs import Inputs, result_filter, skipped_line
 from ssh_tf.cli.flags import Flags, load_detector, model_and_settings, number
 from ssh_tf.cli.terminal import progress
 from ssh_tf.errors import UserError
@@ -144,7 +144,7 @@ def detect_on_ray(arguments: argparse.Namespace) -> None:
         detectors = stack.enter_context(_detectors(arguments))
         _detect(detectors, inputs, outputs, folder, counts, sinks, private=not arguments.parquet)
     if skipped:
-        _LOG.info(detect_outputs.skipped_line(skipped))
+        _LOG.info(skipped_line(skipped))
     detect_outputs.summarize(arguments, counts)
 
 
@@ -182,7 +182,7 @@ def _refuse_unsuited(arguments: argparse.Namespace) -> None:
 
 def _without_results(found: "Iterator[Input]", arguments: argparse.Namespace) -> "Iterator[Input]":
     """Leaves out what an earlier call wrote to a folder inside of those that are looked through."""
-    is_result = detect_outputs.result_filter([Path(path) for path in arguments.paths], arguments)
+    is_result = result_filter([Path(path) for path in arguments.paths], arguments)
     return (each for each in found if "://" in each.source or not is_result(Path(each.source)))
 
 

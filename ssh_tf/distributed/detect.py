@@ -12,6 +12,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ssh_tf.distributed import rows as table
 from ssh_tf.distributed.cluster import node_name
 from ssh_tf.distributed.detectors import RayDetectors
@@ -21,11 +23,12 @@ from ssh_tf.distributed.reading import Image, images_of
 from ssh_tf.distributed.rows import UNKNOWN, Row
 from ssh_tf.errors import CrashedError, UserError
 from ssh_tf.files import folder_lock, output_folder, write_text
+from ssh_tf.inference.ahead import detect_ahead
 from ssh_tf.inference.contract import FaceDetector
-from ssh_tf.inference.gallery import Outputs, detect_pixels, picture_name
+from ssh_tf.inference.gallery import WRITERS, Outputs, finish_image, picture_name
 from ssh_tf.inference.items import keep_going
+from ssh_tf.inference.results import Detections
 from ssh_tf.inference.writers import Entry
-from ssh_tf.prefetch import prefetch
 from ssh_tf.progress import Progress, silent
 
 _LOG = logging.getLogger(__name__)
@@ -33,7 +36,6 @@ _LOG = logging.getLogger(__name__)
 # Of a folder of results, whose and how many they are. Readers of tables skip `_` and `.`.
 JOB_FILE = "_job.json"
 _PART_FILES = "part-*.parquet"
-_AHEAD = 4  # images that a worker reads while it detects
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +143,7 @@ def detect_part(detector: FaceDetector, part: Part, *, job: Job) -> Summary:
     kept = _kept(path, part, job)
     rows = list(kept.values())
     if table.read_about(path) != _about(part, rows, job):
-        rows = list(_rows(detector, part, job, kept))
+        rows = _rows(detector, part, job, kept)
         table.write_rows(path, rows, _about(part, rows, job))
     return _summary(rows, job, kept=len(kept))
 
@@ -167,25 +169,44 @@ def _about(part: Part, rows: Sequence[Row], job: Job) -> dict[str, Any]:
 
 def _rows(
     detector: FaceDetector, part: Part, job: Job, kept: Mapping[str, Row], only: int | None = None
-) -> Iterator[Row]:
-    """Yields the rows of a part's images, or of one of them."""
-    images = (image for i, image in enumerate(images_of(part)) if only in (None, i))
-    reader = prefetch(lambda image: image.source in kept or image.read(), images, ahead=_AHEAD)
-    with contextlib.closing(reader):
-        for image, result in reader:
-            yield kept.get(image.source) or _new_row(detector, image, result, job)
+) -> list[Row]:
+    """Returns the rows of a part's images, or of one of them, in their order."""
+    rows: list[Row] = []
+
+    def missing() -> Iterator[tuple[int, Image]]:
+        for i, image in enumerate(images_of(part)):
+            if only in (None, i):
+                rows.append(kept.get(image.source, {}))
+                if not rows[-1]:
+                    yield len(rows) - 1, image
+
+    finish = functools.partial(_finish, outputs=job.outputs)
+    stream = detect_ahead(detector, missing(), _read, finish, finishers=WRITERS)
+    with contextlib.closing(stream):
+        for (place, image), result in stream:
+            rows[place] = _row(image, result, job)
+    return rows
 
 
-def _new_row(detector: FaceDetector, image: Image, read: Callable[[], Any], job: Job) -> Row:
-    """Detects one image; `read` returns its pixels or raises what is wrong with it."""
-    name = picture_name(Path(image.name))
+def _read(item: tuple[int, Image]) -> np.ndarray:
+    return item[1].read()
+
+
+def _finish(item: tuple[int, Image], found: Detections, outputs: Outputs) -> Entry:
+    image = item[1]
+    return finish_image(image.source, picture_name(Path(image.name)), found, outputs)[0]
+
+
+def _row(image: Image, result: Callable[[], Entry], job: Job) -> Row:
+    """Returns the row of an image; `result` raises what is wrong with it."""
 
     def work() -> Iterator[Entry]:
-        yield detect_pixels(detector, read(), image.source, name, job.outputs)
+        yield result()
 
     (entry,) = keep_going({"image": image.source}, work)
     folder = job.outputs.pictures
-    picture = None if folder is None or "error" in entry else str(folder / name)
+    drawn = None if folder is None else str(folder / picture_name(Path(image.name)))
+    picture = None if "error" in entry else drawn
     return table.row_of(entry, image.stamp, picture=picture, model=job.model, node=node_name())
 
 
@@ -210,7 +231,7 @@ def _carefully(detectors: RayDetectors, part: Part, job: Job) -> Summary:
 
 
 def _rows_at(detector: FaceDetector, part: Part, *, index: int, job: Job) -> list[Row]:
-    return list(_rows(detector, part, job, {}, only=index))
+    return _rows(detector, part, job, {}, only=index)
 
 
 def _names(detector: FaceDetector, part: Part) -> list[str]:

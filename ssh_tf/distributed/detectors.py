@@ -1,15 +1,18 @@
 """A detector that is many: one on each share of a cluster."""
 
 import collections
+import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ssh_tf.distributed.crew import Crew, Load, Task
-from ssh_tf.inference.contract import FaceDetector, Item, Result
+from ssh_tf.inference.ahead import Item, Result
+from ssh_tf.inference.contract import Boxes, FaceDetector
+from ssh_tf.inference.results import Detections
 
 _AHEAD = 4  # items in work or waiting to be yielded, per worker
 
@@ -57,7 +60,7 @@ class RayDetectors(FaceDetector):
         """Returns that of all workers."""
         return self._crew.fingerprint
 
-    def find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def find(self, pixels: np.ndarray) -> Boxes:
         """Finds the faces of one image in one of the workers; see `FaceDetector.find`."""
         ((_, found),) = self.map(_find, [pixels])
         return found()
@@ -65,12 +68,24 @@ class RayDetectors(FaceDetector):
     def __repr__(self) -> str:
         return f"RayDetectors({len(self._crew)} workers)"
 
+    def ahead(
+        self,
+        items: Iterable[Item],
+        read: Callable[[Item], np.ndarray],
+        finish: Callable[[Item, Detections], Result],
+    ) -> Generator[tuple[Item, Callable[[], Result]], None, None]:
+        """Detects many images; see `FaceDetector.ahead`. One that kills workers costs itself."""
+        yield from self.map(functools.partial(_detect, read=read, finish=finish), items)
+
     def map(
         self, function: Callable[[FaceDetector, Item], Result], items: Iterable[Item]
     ) -> Iterator[tuple[Item, Callable[[], Result]]]:
-        """Does what `FaceDetector.map` does, many items at a time.
+        """Calls a function with a detector and each of the items, on all machines.
 
-        Items are taken as they are needed, so that memory does not grow with their number.
+        Args:
+            function: Called with the detector of a worker and an item. It, the items and the
+                results must be picklable.
+            items: Taken as they are needed, so that memory does not grow with their number.
 
         Yields:
             `(item, result)` in the order of the items. `result()` raises `CrashedError` for an item
@@ -103,5 +118,15 @@ class RayDetectors(FaceDetector):
         return result
 
 
-def _find(detector: FaceDetector, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _detect(
+    detector: FaceDetector,
+    item: Item,
+    *,
+    read: Callable[[Item], np.ndarray],
+    finish: Callable[[Item, Detections], Result],
+) -> Result:
+    return finish(item, detector.detect(read(item)))
+
+
+def _find(detector: FaceDetector, pixels: np.ndarray) -> Boxes:
     return detector.find(pixels)

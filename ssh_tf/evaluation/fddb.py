@@ -152,9 +152,9 @@ def evaluate(
         for name, regions in ellipses.items()
     ]
     points = _pool(np.concatenate(steps), has_empty=any(not len(step) for step in steps))
-    thresholds, kept, found, overlap = points.T
+    thresholds, detected, found, overlap = points.T
     return {
-        name: RocCurve(kept - found, positives / faces, thresholds)
+        name: RocCurve(detected - found, positives / faces, thresholds)
         for name, positives in ((DISCRETE, found), (CONTINUOUS, overlap))
     }
 
@@ -172,15 +172,16 @@ def overlaps(ellipses: np.ndarray, regions: np.ndarray, size: tuple[int, int]) -
     """
     width, height = size
     paint = ellipse_mask if regions.shape[1] == len(_ELLIPSE) else rectangle_mask
-    masks = [ellipse_mask(row, width, height).ravel() for row in ellipses]
-    faces = np.array(masks, np.float32).reshape(-1, width * height)
-    areas = faces.sum(axis=1)
+    masks = [ellipse_mask(row, width, height) for row in ellipses]
+    faces = np.array(masks, np.float32).reshape(-1, height, width)
+    areas = faces.sum(axis=(1, 2))
     iou = np.zeros((len(ellipses), len(regions)))
     # One mask at a time: an image may have thousands of detections.
     for column, region in enumerate(regions):
-        mask = paint(region, width, height).ravel().astype(np.float32)
+        x, y, w, h = cv2.boundingRect(mask := paint(region, width, height))  # all else is zeros
+        mask = mask[y : y + h, x : x + w].astype(np.float32)
         # Counts of pixels are exact in float32 up to 16 million.
-        inter = faces @ mask
+        inter = np.tensordot(faces[:, y : y + h, x : x + w], mask)  # [F]
         union = areas + mask.sum() - inter
         np.divide(inter, union, out=iou[:, column], where=union > 0, dtype=np.float64)
     return iou
@@ -220,14 +221,14 @@ def image_steps(scores: np.ndarray, iou: np.ndarray) -> np.ndarray:
     touches = iou.any(axis=0)
     solved = 0
     for index, threshold in enumerate(thresholds, 1):
-        kept = scores >= threshold
-        useful = kept & touches
+        above = scores >= threshold
+        useful = above & touches
         totals[index] = totals[index - 1]
         # A detection that touches no face cannot change the assignment.
         if useful.sum() > solved:
             solved = useful.sum()
             totals[index, 1:] = _assign(iou[:, useful])
-        totals[index, 0] = kept.sum()
+        totals[index, 0] = above.sum()
     return np.column_stack([thresholds, np.diff(totals, axis=0)])
 
 

@@ -1,5 +1,6 @@
 """A folder of result files that one detector fills, in one call or in several."""
 
+import contextlib
 import functools
 import logging
 import time
@@ -22,13 +23,16 @@ from ssh_tf.evaluation.detections import (
 from ssh_tf.files import output_folder, write_text
 from ssh_tf.imaging.files import read_image
 from ssh_tf.inference.contract import FaceDetector
+from ssh_tf.inference.results import Detections
 from ssh_tf.progress import Progress, silent
 
 _LOG = logging.getLogger(__name__)
 
-Write = Callable[[Path, str, np.ndarray, np.ndarray], None]
+# A row per image that was detected: the time since the one before, as several are in work.
+_SECONDS = "seconds.csv"
+_COUNTS_AS_EMPTY = "%s%s It counts as an image in which nothing was found."
 
-_SECONDS = "seconds.csv"  # A row per image that was detected: the time that took.
+Write = Callable[[Path, str, np.ndarray, np.ndarray], None]
 
 
 def detect_images(
@@ -65,46 +69,44 @@ def detect_images(
     folder = output_folder(out)
     _claim(folder, detector.fingerprint())
     write = write_wider if whole_pixels else write_boxes
-    detect = functools.partial(_detect, folder=folder, write=write, upright=upright)
     tick = progress("evaluate", len(images))
-    left = []
-    for name, path in images.items():
-        if _is_whole(folder / f"{image_key(name)}.txt"):
-            tick()
-        else:
-            left.append((name, path))
-    unreadable = []
-    for (name, path), result in detector.map(detect, left):
-        try:
-            seconds = result()
-        except (_UnreadableError, CrashedError) as error:
-            reason = f"{path}: {error}" if isinstance(error, CrashedError) else error
-            hint = _look_alike(path)
-            _LOG.warning("%s%s It counts as an image in which nothing was found.", reason, hint)
-            unreadable.append(name)
-        else:
-            _add_seconds(folder, seconds)
+    done = {name for name in images if _is_whole(folder / f"{image_key(name)}.txt")}
+    todo = [name for name in images if name not in done]
+    for _ in done:
         tick()
+    unreadable, started = [], time.monotonic()
+    read = functools.partial(_read, images, upright)
+    finish = functools.partial(_write, folder, write)
+    with contextlib.closing(detector.ahead(todo, read, finish)) as stream:
+        for name, result in stream:
+            try:
+                result()
+            except (_UnreadableError, CrashedError) as error:
+                reason = f"{images[name]}: {error}" if isinstance(error, CrashedError) else error
+                hint = _look_alike(images[name])
+                _LOG.warning(_COUNTS_AS_EMPTY, reason, hint)
+                unreadable.append(name)
+            else:
+                now = time.monotonic()
+                _add_seconds(folder, now - started)
+                started = now
+            tick()
     return unreadable
 
 
 class _UnreadableError(UserError):
-    """Tells an image that can't be read from one that can't be detected, which ends the work."""
+    """An image can't be read, which is no fault of the detector."""
 
 
-def _detect(
-    detector: FaceDetector, item: tuple[str, Path], *, folder: Path, write: Write, upright: bool
-) -> float:
-    """Detects one image, writes its result file and returns how long that took, s."""
-    name, path = item
-    started = time.monotonic()
+def _read(images: Mapping[str, Path], upright: bool, name: str) -> np.ndarray:
     try:
-        image = read_image(path, upright=upright)  # [H, W, 3]
+        return read_image(images[name], upright=upright)
     except UserError as error:
         raise _UnreadableError(str(error)) from error
-    found = detector.detect(image)
+
+
+def _write(folder: Path, write: Write, name: str, found: Detections) -> None:
     write(folder, name, found.boxes, found.scores)
-    return time.monotonic() - started
 
 
 def detection_seconds(folder: Path) -> float:

@@ -11,7 +11,7 @@ import pytest
 
 from ssh_tf import cli
 from ssh_tf.cli import ray as module
-from tests.support.grey import Grey
+from tests.support.grey import Here
 from tests.support.small import encode, picture, write_wider
 
 SOURCES = Path(cli.__file__).parents[1]
@@ -28,8 +28,8 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "photos" / name).write_bytes(encode(picture()))
 
     @contextlib.contextmanager
-    def detectors(*_: object, **__: object) -> Iterator[Grey]:
-        yield Grey()
+    def detectors(*_: object, **__: object) -> Iterator[Here]:
+        yield Here()
 
     monkeypatch.setattr(module, "_detectors", detectors)
     return tmp_path / "photos"

@@ -23,7 +23,7 @@ from ssh_tf.errors import CrashedError, UserError  # noqa: E402
 from ssh_tf.files import folder_lock  # noqa: E402
 from ssh_tf.imaging.folders import find_images  # noqa: E402
 from ssh_tf.inference.gallery import Outputs, detect_files  # noqa: E402
-from tests.support.grey import Grey  # noqa: E402
+from tests.support.grey import Grey, Here  # noqa: E402
 from tests.support.small import encode, picture  # noqa: E402
 
 
@@ -49,7 +49,7 @@ def entries(folder: str = "rows") -> list[dict[str, Any]]:
 
 def test_the_entries_are_those_of_detect(photos: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.WARNING)
-    found = detect(Grey())
+    found = detect(Here())
     expected = list(detect_files(Grey(), find_images(["photos"]).images, Outputs()))
     assert entries() == expected
     assert [path.name for path, _ in found] == [f"part-0000000{i}.parquet" for i in range(3)]
@@ -68,15 +68,15 @@ def test_the_entries_are_those_of_detect(photos: Path, caplog: pytest.LogCapture
 
 
 def test_a_second_call_detects_what_failed_changed_or_was_lost(photos: Path):
-    detect(Grey())
-    again = Grey()
+    detect(Here())
+    again = Here()
     assert [summary.kept for _, summary in detect(again)] == [8, 7, 2]
     assert again.seen == 0  # the broken one is read again, and is broken still
 
     (photos / "11.jpg").write_bytes(encode(picture(31, 30, seed=11)))
     os.utime(photos / "03.jpg", ns=(1, 1))
     Path("rows/part-00000002.parquet").write_bytes(b"torn")
-    again = Grey()
+    again = Here()
     assert [summary.kept for _, summary in detect(again)] == [7, 7, 0]
     assert again.seen == 1 + 1 + 2
     assert [entry["image"] for entry in entries()] == [f"photos/{i:02}.jpg" for i in range(18)]
@@ -84,32 +84,32 @@ def test_a_second_call_detects_what_failed_changed_or_was_lost(photos: Path):
 
 
 def test_a_call_that_was_stopped_goes_on(photos: Path):
-    inputs, stopped = list_inputs(["photos"], []), Grey()
+    inputs, stopped = list_inputs(["photos"], []), Here()
     parts = detect_parts(stopped, inputs, Outputs(), Path("rows"))
     next(parts)
     parts.close()
     assert not json.loads(Path("rows/_job.json").read_text())["finished"]
-    again = Grey()
+    again = Here()
     detect(again)
     assert stopped.seen + again.seen == 17
 
 
 def test_parts_of_other_inputs_go(photos: Path):
-    detect(Grey())
-    detect(Grey(), "photos/00.jpg", "photos/01.jpg")
+    detect(Here())
+    detect(Here(), "photos/00.jpg", "photos/01.jpg")
     assert [entry["image"] for entry in entries()] == ["photos/00.jpg", "photos/01.jpg"]
 
 
 def test_results_of_another_model_are_refused_or_replaced(photos: Path):
-    detect(Grey())
+    detect(Here())
     before = entries()
     with pytest.raises(UserError, match="rows holds results of another model or of other settings"):
-        detect(Grey("other"))
+        detect(Here("other"))
     assert entries() == before
     Path("rows/_job.json").unlink()
     with pytest.raises(UserError, match="rows holds results of another model"):
-        detect(Grey())
-    other = Grey("other")
+        detect(Here())
+    other = Here("other")
     detect(other, private=True)
     assert other.seen == 17
 
@@ -120,7 +120,7 @@ def test_two_jobs_on_one_folder_are_refused(photos: Path):
         folder_lock(Path("rows"), "output folder"),
         pytest.raises(UserError, match="rows: another process works on this output folder"),
     ):
-        detect(Grey())
+        detect(Here())
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
@@ -136,19 +136,19 @@ def test_a_full_disk_ends_the_work_and_keeps_what_was_done(
 
     monkeypatch.setattr(table, "write_rows", write)
     with pytest.raises(OSError, match=os.strerror(code)):
-        detect(Grey())
+        detect(Here())
     assert [entry["image"] for entry in entries()] == [f"photos/{i:02}.jpg" for i in range(8)]
 
 
 def test_pictures_and_crops_are_written_and_missed(photos: Path):
     outputs = Outputs(pictures=Path("out"), crops=Path("crops"))
-    detect(Grey(), "photos/00.jpg", "photos/01.jpg", outputs=outputs)
+    detect(Here(), "photos/00.jpg", "photos/01.jpg", outputs=outputs)
     (first, second) = entries()
     assert first["crops"] == ["crops/00_1.jpg"]
     assert Path("out/00.jpg").is_file()
     assert Path(second["crops"][0]).is_file()
     Path("out/00.jpg").unlink()
-    again = Grey()
+    again = Here()
     detect(again, "photos/00.jpg", "photos/01.jpg", outputs=outputs)
     assert again.seen == 1
     assert Path("out/00.jpg").is_file()
@@ -166,7 +166,7 @@ def test_archives_are_read_in_one_pass_and_once(photos: Path, monkeypatch: pytes
     photo = encode(picture())
     members = {"a.jpg": photo, "a.json": b"{}", "b/c.png": encode(picture(9, 8), ".png")}
     archive("s.tar", {**members, "../d.jpg": photo, "bad.jpg": b"bad", ".e.jpg": photo})
-    ((_, summary),) = detect(Grey(), "s.tar")
+    ((_, summary),) = detect(Here(), "s.tar")
     assert [entry["image"] for entry in entries()] == [
         "s.tar/a.jpg",
         "s.tar/b/c.png",
@@ -179,9 +179,9 @@ def test_archives_are_read_in_one_pass_and_once(photos: Path, monkeypatch: pytes
     assert (summary.images, len(summary.failures)) == (2, 2)
 
     archive("s.tar", members)
-    detect(Grey(), "s.tar")
+    detect(Here(), "s.tar")
     monkeypatch.setattr(module, "images_of", None)  # A finished archive is not opened.
-    assert detect(Grey(), "s.tar")[0][1].kept == 2
+    assert detect(Here(), "s.tar")[0][1].kept == 2
 
 
 @pytest.mark.parametrize("cut", [700, 0])
@@ -190,12 +190,12 @@ def test_an_archive_that_ends_early_is_named_and_what_was_in_it_is_kept(photos: 
     size = len(encode(picture(9, 8)))
     whole = Path("s.tar").read_bytes()
     Path("s.tar").write_bytes(whole[: 512 * (1 + -(-size // 512)) + cut] if cut else b"x" * 700)
-    ((_, summary),) = detect(Grey(), "s.tar")
+    ((_, summary),) = detect(Here(), "s.tar")
     assert summary.images == (1 if cut else 0)
     assert summary.failures[-1].startswith("s.tar is no whole tar archive (")
 
 
-class Mortal(Grey):
+class Mortal(Here):
     """Workers that die at a photo: of its part, then of itself alone."""
 
     def map(self, function: Any, items: Any) -> Iterator[tuple[Any, Any]]:
@@ -208,7 +208,7 @@ class Mortal(Grey):
     def call_apart(self, function: Any, part: Part) -> Any:
         if getattr(function, "keywords", {}).get("index") == 4:
             raise CrashedError("the process that worked on it died.")
-        return function(self, part)
+        return super().call_apart(function, part)
 
 
 def test_a_photo_that_kills_workers_costs_itself_alone(photos: Path):
@@ -216,14 +216,14 @@ def test_a_photo_that_kills_workers_costs_itself_alone(photos: Path):
     detect(Mortal())
     reason = "photos/12.jpg: the process that worked on it died."
     assert entries() == [*whole[:12], {"image": "photos/12.jpg", "error": reason}, *whole[13:]]
-    again = Grey()
+    again = Here()
     detect(again)  # It may have been the machine's fault.
     assert again.seen == 1
     assert entries() == whole
 
 
 def test_rows_name_the_model_and_bad_images_have_a_status(photos: Path):
-    detect(Grey())
+    detect(Here())
     columns = pq.read_table("rows").to_pydict()
     assert columns["status"].count("failed") == 1
     assert set(columns["model"]) == {"grey"}

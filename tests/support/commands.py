@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from ssh_tf.inference.contract import FaceDetector
-from ssh_tf.inference.results import Detections
+from ssh_tf.inference.contract import Boxes, FaceDetector
 from tests.support.small import small_config
 
 COMMANDS = (
@@ -24,16 +23,17 @@ COMMANDS = (
 )
 
 
-class Stub:
+class Stub(FaceDetector):
     """A detector that finds one face everywhere."""
 
     network = "network"
     config = small_config().detect
-    map = FaceDetector.map
 
     def fingerprint(self) -> str:
         return "stub"
 
-    def detect(self, image: np.ndarray) -> Detections:
-        boxes = np.array([[10, 12, 30, 36]], np.float32)
-        return Detections(boxes, np.array([0.9], np.float32), image.shape[:2], image)
+    def find(self, pixels: np.ndarray) -> Boxes:
+        return np.array([[10, 12, 30, 36]], np.float32), np.array([0.9], np.float32)
+
+    def __repr__(self) -> str:
+        return "Stub()"
