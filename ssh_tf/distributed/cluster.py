@@ -70,7 +70,10 @@ def _reason(address: str, error: Exception) -> str:
     what = " ".join(str(error).split())[:200]
     if address == THIS_MACHINE:
         return f"Ray does not start on this machine ({what}). Free memory and space in /tmp."
-    return f"No Ray cluster can be joined at {address} ({what}). Check the address, or start one."
+    return (
+        f"No Ray cluster can be joined at {address} ({what}). Check the address; one that wants a "
+        "token needs RAY_AUTH_MODE=token, and the token in ~/.ray/auth_token or RAY_AUTH_TOKEN."
+    )
 
 
 def capacity(cpus: float, gpus: float) -> int:
