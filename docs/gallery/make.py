@@ -16,6 +16,8 @@ from ssh_tf.imaging.draw import draw_boxes
 
 HERE = Path(__file__).parent
 MAX_BYTES = 300_000
+# The page of the local server has a scene to try it with.
+SAMPLE, SAMPLE_MAX_BYTES = HERE.parents[1] / "ssh_tf" / "server" / "web" / "sample.jpg", 60_000
 SHOWN_FROM = 0.5
 
 
@@ -30,13 +32,13 @@ def scene(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return pixels, np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
 
 
-def save(name: str, pixels: np.ndarray) -> None:
+def save(path: Path, pixels: np.ndarray, max_bytes: int = MAX_BYTES) -> None:
     """Writes a picture, as a JPEG of the best quality that is small enough."""
     for quality in range(90, 40, -5):
         _, encoded = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-        if len(encoded) <= MAX_BYTES:
+        if len(encoded) <= max_bytes:
             break
-    (HERE / name).write_bytes(encoded.tobytes())
+    path.write_bytes(encoded.tobytes())
 
 
 def hero(detector: ssh_tf.Detector) -> None:
@@ -46,13 +48,15 @@ def hero(detector: ssh_tf.Detector) -> None:
     boxes = np.concatenate([left.boxes, np.add(right.boxes, [560, 0, 560, 0])])
     scores = np.concatenate([left.scores, right.scores])
     both = np.concatenate([photo, drawn], axis=1)
-    save("hero.jpg", draw_boxes(both, boxes, scores, key=False))
+    save(HERE / "hero.jpg", draw_boxes(both, boxes, scores, key=False))
 
 
 def main() -> None:
     """Draws all."""
     detector = ssh_tf.load()
     hero(detector)
+    sample = cv2.resize(scene(685, 560, 840)[0], (720, 480), interpolation=cv2.INTER_AREA)
+    save(SAMPLE, sample, SAMPLE_MAX_BYTES)
 
 
 if __name__ == "__main__":
