@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from ssh_tf.server.limits import Limits
 Save = Callable[[Path, np.ndarray], None]
 
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
+SETTLED_SECONDS = 3
 # Name of the picture: width, height and pixels per px of the screen, and its colors.
 SCREENS = {
     "page-light": (1280, 800, 1, "light"),
@@ -82,11 +84,12 @@ def show_page(
 
 
 def show_tensorboard(browser: webdriver.Chrome, port: int) -> None:
-    """Opens the page of the curves, without its settings."""
-    show(browser, f"http://127.0.0.1:{port}/", 1280, 800, 1, "light")
-    wait(browser, "return document.querySelectorAll('scalar-card line-chart').length > 1")
+    """Opens the page of the losses, without its settings."""
+    show(browser, f"http://127.0.0.1:{port}/?tagFilter=loss", 1280, 800, 1, "light")
+    wait(browser, "return document.querySelectorAll('scalar-card line-chart').length > 3")
     browser.execute_script("document.querySelector('button.settings-button')?.click()")
     wait(browser, "return !document.querySelector('settings-view')")
+    wait(browser, "return !document.querySelector('mat-spinner')")
 
 
 def show(
@@ -106,7 +109,16 @@ def wait(browser: webdriver.Chrome, script: str) -> None:
 
 
 def capture(browser: webdriver.Chrome) -> np.ndarray:
-    """Returns what the screen shows, `[H, W, 3]` uint8 RGB."""
-    shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
-    encoded = np.frombuffer(base64.b64decode(shot["data"]), np.uint8)
+    """Returns what the screen shows once it stays the same, `[H, W, 3]` uint8 RGB."""
+    before, shot = "", shoot(browser)
+    while shot != before:
+        time.sleep(SETTLED_SECONDS)
+        before, shot = shot, shoot(browser)
+    encoded = np.frombuffer(base64.b64decode(shot), np.uint8)
     return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def shoot(browser: webdriver.Chrome) -> str:
+    """Returns a picture of the screen: PNG, base64."""
+    shot: str = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
+    return shot

@@ -103,9 +103,8 @@ def _save(path: Path, draw: Callable[[Axes], None]) -> None:
 def _draw_sizes(axes: Axes, contents: Contents) -> None:
     height = contents.faces[:, 3] - contents.faces[:, 1]
     low, high = height.min(initial=1024), height.max(initial=1)
-    ends = 2.0 ** np.floor(np.log2(max(low, 1))), 2.0 ** np.ceil(np.log2(high + 1))
     # Edges between whole pixels: bins narrower than a pixel would stay empty.
-    bins = np.unique(np.round(np.geomspace(min(ends), max(ends), 40))) - 0.5
+    bins = np.unique(np.round(np.geomspace(max(min(low, high), 1), high + 1, 24))) - 0.5
     axes.hist(height, bins=bins.tolist(), color=ACCENT, edgecolor="white", linewidth=0.5)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -119,8 +118,10 @@ def _draw_coverage(axes: Axes, coverage: dict[float, float]) -> None:
     shown = {scale: 100 * coverage[scale] for scale in _SHOWN_SCALES if scale in coverage}
     axes.plot(list(shown), list(shown.values()), "o", color=ACCENT)
     # Low and to the right, where the line is not: larger faces have more anchors.
-    text = "\n".join(f"at scale {scale:g}: {share:.1f} %" for scale, share in shown.items())
-    axes.text(0.98, 0.04, text, transform=axes.transAxes, ha="right", color=INK, linespacing=1.5)
+    text = "\n".join(f"scale {scale:g}: {share:.1f} %" for scale, share in shown.items())
+    axes.text(
+        0.79, 0.05, text, transform=axes.transAxes, color=INK, linespacing=1.5, backgroundcolor="w"
+    )
     axes.set_ylim(0, 101)  # a line at 100 shows in its full width
     title = f"Faces that an anchor matches with IoU >= {_POSITIVE_IOU} (official anchors)"
     decorate(axes, title, "scale: network px per image px", "faces with an anchor, %")
