@@ -14,6 +14,7 @@ import screens
 from skimage.data import astronaut
 
 import ssh_tf
+from ssh_tf.cli import main as run_command
 from ssh_tf.config import REDACTIONS, load
 from ssh_tf.data.inspection import inspect_records
 from ssh_tf.data.readers.wider import find_split, read_annotations
@@ -138,6 +139,13 @@ def write_ellipses() -> tuple[Path, Path]:
     return split.images_dir, folds
 
 
+def draw_benchmark() -> None:
+    """Draws the bars of `ssh-tf benchmark`."""
+    where = ["--sizes", "400x800", "800x1200", "--out", str(WORK / "benchmark")]
+    run_command(["benchmark", "--model", "light", "--runtime", "all", *where])
+    (HERE / "benchmark.png").write_bytes((WORK / "benchmark" / "benchmark.png").read_bytes())
+
+
 def exported(detector: ssh_tf.Detector) -> Path:
     """Exports the detector; returns its folder of versions."""
     export_savedmodel(detector.network, detector.config, WORK / "export")
@@ -153,6 +161,7 @@ def main() -> None:
     draw_redaction(detector)
     draw_records()
     draw_evaluation(detector)
+    draw_benchmark()
     plot_run(DEMO / "run", HERE / "training.png")
     if not screens.draw(exported(detector), DEMO / "run" / "logs", HERE, save):
         sys.exit("Chromium and its driver are not installed: its pictures stay as they were.")

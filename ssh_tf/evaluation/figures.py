@@ -10,12 +10,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from ssh_tf.evaluation.breakdown import ImageResult, ScoreRange
 from ssh_tf.evaluation.curves import Curve, RocCurve
-from ssh_tf.imaging.plots import ACCENT, INK, OTHERS, SOFT, decorate, entitle, new_figure, printable
+from ssh_tf.imaging.plots import (
+    ACCENT,
+    INK,
+    OTHERS,
+    SOFT,
+    add_key,
+    decorate,
+    entitle,
+    new_figure,
+    printable,
+)
 
 _FOUND_COLOR, _FALSE_COLOR, _MISSED_COLOR = "#26de5f", "#ff3b30", "#ffffff"
 _TOP = 1.01  # a line at 1 shows in its full width
@@ -127,10 +137,7 @@ def sheet(title: str, images: Sequence[tuple[ImageResult, np.ndarray]]) -> Figur
         _draw_result(axes, result, pixels)
     entitle(figure, title)
     colors = {"missed": _MISSED_COLOR, "false": _FALSE_COLOR, "found": _FOUND_COLOR}
-    patches = [Patch(facecolor=color, edgecolor=INK, label=k) for k, color in colors.items()]
-    figure.legend(
-        handles=patches, loc="outside lower center", ncols=3, frameon=False, labelcolor=INK
-    )
+    add_key(figure, colors)
     return figure
 
 

@@ -4,10 +4,12 @@ Draws with Matplotlib's objects, without its global state or backend. Must not i
 """
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from ssh_tf.files import atomic_path
 
@@ -42,6 +44,22 @@ def entitle(figure: Figure, title: str) -> None:
     """Gives a figure of several parts its title."""
     figure.suptitle(
         printable(title), x=0.01, ha="left", color=INK, fontweight="bold", parse_math=False
+    )
+
+
+def add_key(figure: Figure, colors: Mapping[str, str]) -> None:
+    """Writes what each color means below a figure."""
+    handles = [
+        Patch(facecolor=color, edgecolor=SOFT, linewidth=0.6, label=text)
+        for text, color in colors.items()
+    ]
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=len(handles),
+        frameon=False,
+        labelcolor=INK,
+        fontsize=9,
     )
 
 
