@@ -37,8 +37,8 @@ def detect_ahead(
 ) -> Generator[tuple[Item, Later[Result]], None, None]:
     """Detects many images; threads read the next ones and finish the last ones meanwhile.
 
-    The network itself runs in one thread, unless the detector has more. What an image raises, in whatever thread, its own result
-    raises, and no other.
+    The network itself runs in one thread, unless the detector has more. What an image raises, in
+    whatever thread, its own result raises, and no other.
 
     Args:
         detector: What finds the faces.
