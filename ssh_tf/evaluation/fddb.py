@@ -178,12 +178,10 @@ def overlaps(ellipses: np.ndarray, regions: np.ndarray, size: tuple[int, int]) -
     iou = np.zeros((len(ellipses), len(regions)))
     # One mask at a time: an image may have thousands of detections.
     for column, region in enumerate(regions):
-        mask = paint(region, width, height)
-        x, y, w, h = cv2.boundingRect(mask)
-        rows, columns = slice(y, y + h), slice(x, x + w)  # all else is zeros
-        mask = mask[rows, columns].astype(np.float32)
+        x, y, w, h = cv2.boundingRect(mask := paint(region, width, height))  # all else is zeros
+        mask = mask[y : y + h, x : x + w].astype(np.float32)
         # Counts of pixels are exact in float32 up to 16 million.
-        inter = np.tensordot(faces[:, rows, columns], mask)  # [F]
+        inter = np.tensordot(faces[:, y : y + h, x : x + w], mask)  # [F]
         union = areas + mask.sum() - inter
         np.divide(inter, union, out=iou[:, column], where=union > 0, dtype=np.float64)
     return iou
