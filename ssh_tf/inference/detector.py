@@ -60,14 +60,14 @@ class Detector(FaceDetector):
     ) -> None:
         self.network = network
         self.config = config or DetectConfig()
+        if batch > 1 and runtime not in ("tensorflow", "auto"):
+            raise UserError(f"{runtime} runs one image at a time. Set `batch` to 1.")
+        runtime = runtime if batch == 1 else "tensorflow"
+        self.forward = load_runtime(runtime, network, self.config.precision)
         self._batches: Batches | None = None
         if batch > 1:
-            if runtime not in ("tensorflow", "auto"):
-                raise UserError(f"{runtime} runs one image at a time. Set `batch` to 1.")
-            runtime = "tensorflow"
             self._batches = Batches(network, self.config.precision, batch)
             self.window = self._batches.window
-        self.forward = load_runtime(runtime, network, self.config.precision)
 
     @staticmethod
     def load(
