@@ -96,6 +96,20 @@ def test_of_equal_scores_the_first_suppresses():
     assert found.tolist() == boxes[:1].tolist()
 
 
+@pytest.mark.parametrize("most", [None, 3, 64, 100])
+def test_many_boxes_survive_as_in_the_graph(most: int | None):
+    """More than two blocks of the NMS, most of them dropped."""
+    rng = np.random.default_rng(6)
+    low = rng.uniform(0, 400, (700, 2)).astype(np.float32)
+    boxes = np.concatenate([low, low + rng.uniform(5, 60, (700, 2)).astype(np.float32)], axis=-1)
+    scores = rng.permutation(700).astype(np.float32) / 1000
+    config = DetectConfig(max_detections=most, score_threshold=0.1)
+    expected = graph.joint_nms(tf.constant(boxes), tf.constant(scores), config)
+    found = ScoredBoxes(*arrays.joint_nms(boxes, scores, config))
+    assert_equal(found, ScoredBoxes(expected.boxes.numpy(), expected.scores.numpy()))
+    assert len(found.scores) == most or (most is None and 128 < len(found.scores) < 500)
+
+
 def test_values_of_extreme_weights_are_those_of_the_graph():
     size, config = (64, 96), DetectConfig()
     outputs = random_outputs(size, seed=2)
