@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: setup demo test test-fast lint type arch check check-cpp format clean
+.PHONY: setup demo test test-fast lint type arch check check-cpp gallery format clean
 
 PACKAGE = $(VENV)/.package
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -48,6 +48,10 @@ check-cpp: setup
 	$(BIN)/python -m pytest tests/export/test_savedmodel.py -k c_plus_plus
 
 check: lint type arch test
+
+# The pictures of docs/gallery/.
+gallery: setup
+	$(BIN)/python docs/gallery/make.py
 
 format: setup
 	$(BIN)/ruff check --fix .

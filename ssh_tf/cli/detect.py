@@ -12,6 +12,7 @@ from ssh_tf.cli import detect_outputs
 from ssh_tf.cli.detect_outputs import Inputs
 from ssh_tf.cli.flags import (
     Command,
+    add_batch,
     add_model,
     fraction,
     from_zero,
@@ -37,6 +38,7 @@ def add_commands(command: Command) -> None:
     """Declares the commands of this file."""
     add = command("detect", _detect, "find faces in images, videos or a camera and draw them")
     add_model(add, required=False)
+    add_batch(add)
     add("--server", help="a server's REST address instead of --model: http://127.0.0.1:8501")
     add("paths", nargs="*", help="images (or their URLs), folders of images, videos")
     add("--camera", type=from_zero, help="a camera's number instead of paths; ends by Ctrl-C")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssh_tf.cli.flags import Command, Flags, add_model, fraction, load_detector
+from ssh_tf.cli.flags import Command, Flags, add_batch, add_model, fraction, load_detector
 from ssh_tf.cli.terminal import import_tensorflow, progress, say
 from ssh_tf.errors import UserError
 
@@ -22,6 +22,7 @@ def add_commands(command: Command) -> None:
     """Declares the commands of this file."""
     add = command("evaluate", _evaluate, "detect all images of a data set, then score")
     add_model(add)
+    add_batch(add)
     add("--dataset", choices=DATASETS, default="wider")
     add(
         "--data_root",

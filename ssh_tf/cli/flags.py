@@ -149,9 +149,18 @@ def add_model(add: Flags, *, required: bool = True, runtime: bool = True) -> Non
     add.group("input and output")
 
 
+def add_batch(add: Flags) -> None:
+    """Declares how many images a command that detects many gives to the network at once."""
+    add(
+        "--batch",
+        type=whole(1, 1024),
+        help="small images of one size that the network sees at once, on a GPU (default: 1)",
+    )
+
+
 def given_settings(arguments: argparse.Namespace) -> list[str]:
     """Returns the flags of `add_model`, without `--model`, that were given."""
-    names = ("which", "preset", "pyramid", "runtime", *_SETTINGS)
+    names = ("which", "preset", "pyramid", "runtime", "batch", *_SETTINGS)
     return [name for name in names if getattr(arguments, name, None) not in (None, False)]
 
 
@@ -172,7 +181,7 @@ def load_detector(
     given = {key: getattr(arguments, key) for key in _SETTINGS}
     settings = {key: value for key, value in given.items() if value is not None}
     name = _preset(arguments, settings) or preset
-    for option in ("which", "runtime"):
+    for option in ("which", "runtime", "batch"):
         if value := getattr(arguments, option, None):
             settings[option] = value
     settings = {**PRESETS.get(name or "", {}), **settings}

@@ -1,6 +1,8 @@
 """A server instead of a local detector, for `ssh-tf detect --server`."""
 
+import functools
 import json
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -8,7 +10,8 @@ import numpy as np
 from ssh_tf.client.faces import ClientError
 from ssh_tf.client.rest import RestClient
 from ssh_tf.errors import UnavailableError
-from ssh_tf.inference.contract import FaceDetector
+from ssh_tf.inference.ahead import attempt
+from ssh_tf.inference.contract import Boxes, FaceDetector
 from ssh_tf.inference.results import REFUSALS
 
 
@@ -22,16 +25,26 @@ class ServerDetector(FaceDetector):
     def __init__(self, client: RestClient) -> None:
         self._client = client
 
-    def find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Finds the faces of one image, which travels as PNG: no pixel changes.
+    def find(self, pixels: np.ndarray) -> Boxes:
+        """Finds the faces of one image.
 
         Raises:
             ClientError: If the server or the model refuses the image, or it takes too long.
             UnavailableError: If the server does not answer any more.
         """
-        _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+        return self._ask(self.prepare(pixels))
+
+    def prepare(self, pixels: np.ndarray) -> bytes:
+        """Encodes an image as PNG, as which it travels: no pixel changes."""
+        return cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+    def compute(self, prepared: Sequence[bytes]) -> list[Callable[[], Boxes]]:
+        """Asks the server, image by image; see `FaceDetector.compute`."""
+        return [attempt(functools.partial(self._ask, encoded)) for encoded in prepared]
+
+    def _ask(self, encoded: bytes) -> Boxes:
         try:
-            (faces,) = self._client.detect([encoded.tobytes()])
+            (faces,) = self._client.detect([encoded])
         except ClientError:
             self._versions()  # Which tells whether this image is the reason, or the server is gone.
             raise

@@ -103,10 +103,10 @@ def crop(image: Tensor, faces: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
     moved = faces - corner
     centres = (moved[:, :2] + moved[:, 2:]) / 2
     inside = tf.reduce_all((centres >= 0) & (centres < limit), axis=-1)
-    kept = tf.clip_by_value(tf.boolean_mask(moved, inside), 0.0, limit)
+    moved = tf.clip_by_value(tf.boolean_mask(moved, inside), 0.0, limit)
     y, x = tf.maximum(top, 0), tf.maximum(left, 0)
     part = image[y : top + side, x : left + side]
-    return _on_mean_color(part, y - top, x - left, side), kept
+    return _on_mean_color(part, y - top, x - left, side), moved
 
 
 def _on_mean_color(image: Tensor, top: Tensor, left: Tensor, side: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ def mosaic(images: Sequence[Tensor], faces: Sequence[Tensor]) -> tuple[Tensor, T
     side = tf.cast(tf.shape(images[0])[0], tf.float32)
     corners = ((0, 0, 0, 0), (1, 0, 1, 0), (0, 1, 0, 1), (1, 1, 1, 1))  # x, y, x, y
     moved = [
-        own + side * tf.constant(at, tf.float32) for own, at in zip(faces, corners, strict=True)
+        boxes + side * tf.constant(at, tf.float32) for boxes, at in zip(faces, corners, strict=True)
     ]
     rows = [tf.concat(images[:2], axis=1), tf.concat(images[2:], axis=1)]
     return tf.concat(rows, axis=0), tf.concat(moved, axis=0)
@@ -180,8 +180,8 @@ def distort_colors(image: Tensor, seed: Tensor) -> Tensor:
         lambda x: tf.image.stateless_random_hue(x, _HUE, seeds[3]),
     )
     result = image / 255.0
-    for change, own in zip(changes, tf.unstack(seeds[4:]), strict=True):
-        apply = tf.random.stateless_uniform([], own) < 0.5
+    for change, key in zip(changes, tf.unstack(seeds[4:]), strict=True):
+        apply = tf.random.stateless_uniform([], key) < 0.5
         # Clipped before each: saturation and hue mean nothing outside of the colour cube.
         result = tf.clip_by_value(result, 0.0, 1.0)
         result = tf.cond(apply, lambda c=change, r=result: c(r), lambda r=result: r)

@@ -216,8 +216,8 @@ def _scaled(
     sample = parse_example(record)
     image, faces, crops = decode_upright(sample), sample["faces"], config.crop_px is not None
     if crops:
-        size, own = tf.shape(image)[:2], tf.random.fold_in(seed, _CROP)
-        square = augment.draw_crop(size, faces, own, factors=config.crop_factors)
+        size, key = tf.shape(image)[:2], tf.random.fold_in(seed, _CROP)
+        square = augment.draw_crop(size, faces, key, factors=config.crop_factors)
         image, faces = augment.crop(image, faces, square)
     if config.flip:
         mirrored = tf.random.stateless_uniform([], seed) < 0.5

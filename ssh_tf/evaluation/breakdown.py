@@ -149,7 +149,7 @@ def break_down(matches: Matches, truth: WiderGroundTruth, score: float) -> Break
     """
     if not math.isfinite(score):
         raise ValueError(f"`score` must be finite. Received: {score}")
-    counts = {setting: int(counted_faces(truth, setting).sum()) for setting in truth.kept}
+    counts = {setting: int(counted_faces(truth, setting).sum()) for setting in truth.counted}
     setting = max(counts, key=lambda name: counts[name])
     counted = counted_faces(truth, setting)
     verdicts = judge(matches, counted)

@@ -152,9 +152,9 @@ def evaluate(
         for name, regions in ellipses.items()
     ]
     points = _pool(np.concatenate(steps), has_empty=any(not len(step) for step in steps))
-    thresholds, kept, found, overlap = points.T
+    thresholds, detected, found, overlap = points.T
     return {
-        name: RocCurve(kept - found, positives / faces, thresholds)
+        name: RocCurve(detected - found, positives / faces, thresholds)
         for name, positives in ((DISCRETE, found), (CONTINUOUS, overlap))
     }
 
@@ -220,14 +220,14 @@ def image_steps(scores: np.ndarray, iou: np.ndarray) -> np.ndarray:
     touches = iou.any(axis=0)
     solved = 0
     for index, threshold in enumerate(thresholds, 1):
-        kept = scores >= threshold
-        useful = kept & touches
+        above = scores >= threshold
+        useful = above & touches
         totals[index] = totals[index - 1]
         # A detection that touches no face cannot change the assignment.
         if useful.sum() > solved:
             solved = useful.sum()
             totals[index, 1:] = _assign(iou[:, useful])
-        totals[index, 0] = kept.sum()
+        totals[index, 0] = above.sum()
     return np.column_stack([thresholds, np.diff(totals, axis=0)])
 
 

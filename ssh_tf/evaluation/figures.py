@@ -31,19 +31,21 @@ _SHEET_COLUMNS = 4
 _TILE_INCHES, _TILE_PX = (3.6, 3.0), 480
 
 
-def precision_recall(title: str, curves: Mapping[str, Curve], *, own: str, partial: bool) -> Figure:
+def precision_recall(
+    title: str, curves: Mapping[str, Curve], *, evaluated: str, partial: bool
+) -> Figure:
     """Draws precision over recall.
 
     Args:
         title: Of the figure.
         curves: Method to curve, in the order of the files: a method has the same color in every
             figure.
-        own: The method that was evaluated: thick, and on top.
+        evaluated: The method that was evaluated: thick, and on top.
         partial: Whether it was evaluated on a part of the images; it is dashed then.
     """
     figure, axes = _empty_figure("Recall", "Precision", title)
     lines = {
-        method: _line(axes, curve.recall, curve.precision, index, method == own, partial)
+        method: _line(axes, curve.recall, curve.precision, index, method == evaluated, partial)
         for index, (method, curve) in enumerate(curves.items())
     }
     merits = {method: curve.ap for method, curve in curves.items()}
@@ -54,13 +56,13 @@ def precision_recall(title: str, curves: Mapping[str, Curve], *, own: str, parti
     return figure
 
 
-def roc(title: str, curves: Mapping[str, RocCurve], *, own: str) -> Figure:
+def roc(title: str, curves: Mapping[str, RocCurve], *, evaluated: str) -> Figure:
     """Draws the true positive rate over the number of false positives, on a log scale from 1.
 
     Args:
         title: Of the figure.
         curves: Method to curve, see `precision_recall`.
-        own: The method that was evaluated.
+        evaluated: The method that was evaluated.
     """
     figure, axes = _empty_figure("False positives", "True positive rate", title)
     # The limits come before the lines: a curve without a false positive has no extent to fit.
@@ -70,7 +72,9 @@ def roc(title: str, curves: Mapping[str, RocCurve], *, own: str) -> Figure:
     )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     lines = {
-        method: _line(axes, curve.false_positives, curve.true_positive_rate, index, method == own)
+        method: _line(
+            axes, curve.false_positives, curve.true_positive_rate, index, method == evaluated
+        )
         for index, (method, curve) in enumerate(curves.items())
     }
     merits = {method: rate_at(curve, ROC_LIMIT) for method, curve in curves.items()}
@@ -159,9 +163,9 @@ def _end_of(curve: RocCurve) -> str:
 
 
 def _line(
-    axes: Axes, x: np.ndarray, y: np.ndarray, index: int, own: bool, partial: bool = False
+    axes: Axes, x: np.ndarray, y: np.ndarray, index: int, evaluated: bool, partial: bool = False
 ) -> Line2D:
-    if own:
+    if evaluated:
         style = "--" if partial else "-"
         (line,) = axes.plot(x, y, style, color=_COLOR, linewidth=2.4, zorder=3)
         return line

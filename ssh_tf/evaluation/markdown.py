@@ -107,8 +107,8 @@ def _ap_cell(curve: Curve | None) -> str:
     return "" if curve is None else percent(curve.ap)
 
 
-def _roc_table(name: str, own: str, curves: Mapping[str, RocCurve]) -> str:
-    methods = [own, *(method for method in curves if method != own)]
+def _roc_table(name: str, evaluated: str, curves: Mapping[str, RocCurve]) -> str:
+    methods = [evaluated, *(method for method in curves if method != evaluated)]
     rows = [
         [m, *(percent(rate_at(curves[m], limit)) for limit in _SHOWN_FALSE_POSITIVES)]
         for m in methods

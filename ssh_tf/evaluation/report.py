@@ -46,7 +46,7 @@ def write_report(
     part = f" (dashed: {summary.images:,} of {WIDER_VAL_IMAGES:,} images)" if partial else ""
     for setting, named in lines.items():
         heading = (title if len(curves) == 1 else f"{title}, {setting}") + part
-        figure = figures.precision_recall(heading, named, own=summary.name, partial=partial)
+        figure = figures.precision_recall(heading, named, evaluated=summary.name, partial=partial)
         figures.save(figure, folder / f"pr_{setting}.png", folder / f"pr_{setting}.pdf")
     sections = [markdown.ap_section(summary, lines)]
     results: dict[str, Any] = {"ap": _finite_ap(curves)}
@@ -76,7 +76,7 @@ def write_roc_report(
     title = title_of(summary.dataset, curves)
     lines = _with_own(summary, curves, {} if others is None else others)
     for name, named in lines.items():
-        figure = figures.roc(f"{title}, {name} score", named, own=summary.name)
+        figure = figures.roc(f"{title}, {name} score", named, evaluated=summary.name)
         figures.save(figure, folder / f"roc_{name}.png", folder / f"roc_{name}.pdf")
     sections = markdown.roc_sections(summary, lines)
     write_text(folder / "report.md", markdown.document(summary, title, sections))

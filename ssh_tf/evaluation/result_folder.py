@@ -1,10 +1,14 @@
 """A folder of result files that one detector fills, in one call or in several."""
 
+import contextlib
+import functools
 import logging
 import time
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 from ssh_tf.errors import UserError
 from ssh_tf.evaluation.detections import (
@@ -18,12 +22,14 @@ from ssh_tf.evaluation.detections import (
 )
 from ssh_tf.files import output_folder, write_text
 from ssh_tf.imaging.files import read_image
+from ssh_tf.inference.ahead import detect_ahead
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.progress import Progress, silent
 
 _LOG = logging.getLogger(__name__)
 
-_SECONDS = "seconds.csv"  # A row per image that was detected: the time that took.
+# A row per image that was detected: the time since the one before, as several are in work.
+_SECONDS = "seconds.csv"
 
 
 def detect_images(
@@ -61,22 +67,38 @@ def detect_images(
     _claim(folder, detector.fingerprint())
     write = write_wider if whole_pixels else write_boxes
     tick = progress("evaluate", len(images))
-    unreadable = []
-    for name, path in images.items():
-        if not _is_whole(folder / f"{image_key(name)}.txt"):
-            started = time.monotonic()
+    done = {name for name in images if _is_whole(folder / f"{image_key(name)}.txt")}
+    todo = [name for name in images if name not in done]
+    for _ in done:
+        tick()
+    unreadable, started = [], time.monotonic()
+    read = functools.partial(_read, images, upright)
+    with contextlib.closing(detect_ahead(detector, todo, read, lambda _, found: found)) as stream:
+        for name, result in stream:
             try:
-                image = read_image(path, upright=upright)  # [H, W, 3]
-            except UserError as error:
-                hint = _look_alike(path)
+                found = result()
+            except _UnreadableError as error:
+                hint = _look_alike(images[name])
                 _LOG.warning("%s%s It counts as an image in which nothing was found.", error, hint)
                 unreadable.append(name)
             else:
-                found = detector.detect(image)
                 write(folder, name, found.boxes, found.scores)
-                _add_seconds(folder, time.monotonic() - started)
-        tick()
+                now = time.monotonic()
+                _add_seconds(folder, now - started)
+                started = now
+            tick()
     return unreadable
+
+
+class _UnreadableError(UserError):
+    """An image can't be read, which is no fault of the detector."""
+
+
+def _read(images: Mapping[str, Path], upright: bool, name: str) -> np.ndarray:
+    try:
+        return read_image(images[name], upright=upright)
+    except UserError as error:
+        raise _UnreadableError(str(error)) from error
 
 
 def detection_seconds(folder: Path) -> float:

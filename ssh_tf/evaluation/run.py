@@ -110,10 +110,10 @@ def open_annotated(
         UserError: If the split or the ground truth can't be used.
     """
     folder = Path(root)
-    own = None if ground_truth is None or is_official(ground_truth) else ground_truth
-    if own is not None and not split_layout(folder, split).images_dir.is_dir():
+    custom = None if ground_truth is None or is_official(ground_truth) else ground_truth
+    if custom is not None and not split_layout(folder, split).images_dir.is_dir():
         existing_folder(folder, "the images")
-        source = open_annotations(own, folder, boxes_on=boxes_on)
+        source = open_annotations(custom, folder, boxes_on=boxes_on)
         truth = replace(all_faces(source.entries), upright=source.boxes_on == "upright")
         return Annotated(_files(source.entries, folder), truth)
     layout = find_split(folder, split)

@@ -156,7 +156,7 @@ def wider_others(options: Options, truth: WiderGroundTruth) -> dict[str, dict[st
     """
     if options.published is None:
         return {}
-    return _without_own(options, published_curves(options.published, truth.kept))
+    return _without_own(options, published_curves(options.published, truth.counted))
 
 
 def fddb_others(options: Options) -> dict[str, dict[str, RocCurve]]:

@@ -36,13 +36,13 @@ class WiderGroundTruth:
     Attributes:
         names: `event/stem` of each image.
         faces: Per image `[F, 4]` int32, `x, y, w, h` in px, degenerate boxes included.
-        kept: Setting to, per image, the 0-based indices of the faces that count.
+        counted: Setting to, per image, the 0-based indices of the faces that count.
         upright: Whether boxes are drawn on images turned as their EXIF orientation asks.
     """
 
     names: list[str]
     faces: list[np.ndarray]
-    kept: dict[str, list[np.ndarray]]
+    counted: dict[str, list[np.ndarray]]
     upright: bool = False
 
 
@@ -100,13 +100,13 @@ def load_ground_truth(folder: Path) -> WiderGroundTruth:
     faces = [
         b.astype(np.int32) for cells in read_cells(everything, path, "face_bbx_list") for b in cells
     ]
-    kept = {}
+    counted = {}
     for setting in SETTINGS:
         path = folder / f"wider_{setting}_val.mat"
         events_kept = read_cells(_bytes(path), path, "gt_list")
         # MATLAB counts from 1.
-        kept[setting] = [k.ravel().astype(np.int64) - 1 for cells in events_kept for k in cells]
-    return WiderGroundTruth(names, faces, kept)
+        counted[setting] = [k.ravel().astype(np.int64) - 1 for cells in events_kept for k in cells]
+    return WiderGroundTruth(names, faces, counted)
 
 
 def all_faces(images: Sequence[AnnotatedImage]) -> WiderGroundTruth:
@@ -122,10 +122,10 @@ def all_faces(images: Sequence[AnnotatedImage]) -> WiderGroundTruth:
         The images in the same order. An image without faces holds one ignored box of zeros, as in
         WIDER's own files: with it the protocol counts detections there as false positives.
     """
-    kept = [_counted_faces(image) for image in images]
+    counted = [_counted_faces(image) for image in images]
     faces = [to_int32(image.boxes if len(image.boxes) else _NO_FACE) for image in images]
     names = [image_key(image.name) for image in images]
-    return WiderGroundTruth(names, [boxes.astype(np.int32) for boxes in faces], {ALL: kept})
+    return WiderGroundTruth(names, [boxes.astype(np.int32) for boxes in faces], {ALL: counted})
 
 
 def subset(ground_truth: WiderGroundTruth, names: Iterable[str]) -> WiderGroundTruth:
@@ -152,7 +152,10 @@ def subset(ground_truth: WiderGroundTruth, names: Iterable[str]) -> WiderGroundT
     return WiderGroundTruth(
         [ground_truth.names[row] for row in rows],
         [ground_truth.faces[row] for row in rows],
-        {setting: [kept[row] for row in rows] for setting, kept in ground_truth.kept.items()},
+        {
+            setting: [indices[row] for row in rows]
+            for setting, indices in ground_truth.counted.items()
+        },
         ground_truth.upright,
     )
 

@@ -77,7 +77,7 @@ def evaluate(
 def curves(matches: Matches, ground_truth: WiderGroundTruth) -> dict[str, Curve]:
     """Returns setting to curve, as `evaluate` does, of detections that are matched already."""
     found = {}
-    for setting in ground_truth.kept:
+    for setting in ground_truth.counted:
         counted = counted_faces(ground_truth, setting)
         found[setting] = curve(matches.normalized, judge(matches, counted), int(counted.sum()))
     return found
@@ -94,15 +94,17 @@ def match(detections: Mapping[str, np.ndarray], ground_truth: WiderGroundTruth) 
     faces = _match_all(ground_truth.faces, tables)
     # The official code skips images without any box in the ground truth.
     has_faces = np.array([len(boxes) > 0 for boxes in ground_truth.faces], bool)
-    kept = has_faces[images]
-    return Matches(images[kept], joined[kept, :4], joined[kept, 4], normalized[kept], faces[kept])
+    scored = has_faces[images]
+    return Matches(
+        images[scored], joined[scored, :4], joined[scored, 4], normalized[scored], faces[scored]
+    )
 
 
 def counted_faces(ground_truth: WiderGroundTruth, setting: str) -> np.ndarray:
     """Tells which faces count in a setting: `[F]` bool over all images' faces."""
     offsets = np.cumsum([0, *map(len, ground_truth.faces)])
     counted = np.zeros(offsets[-1], bool)
-    for indices, offset in zip(ground_truth.kept[setting], offsets[:-1], strict=True):
+    for indices, offset in zip(ground_truth.counted[setting], offsets[:-1], strict=True):
         counted[indices + offset] = True
     return counted
 

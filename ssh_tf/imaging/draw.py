@@ -14,22 +14,36 @@ from ssh_tf.imaging.lettering import Color, text_size, write
 # Smaller pictures are enlarged by a whole factor until they are this wide, so that lines stay fine.
 LEGIBLE_PX = 480
 # One px of a line, and of a letter, for so many of the picture's mean side.
-_PICTURE_PER_LINE, _PICTURE_PER_LETTER = 400, 60
+_PICTURE_PER_LINE, _PICTURE_PER_LETTER = 300, 60
 # Lines are finer on small boxes: one px for so many of the box's shorter side.
-_BOX_PER_LINE = 12
+_BOX_PER_LINE = 16
 _MIN_LETTER, _MAX_LETTER = 11, 48
 # A score is written if its box is at least this part of the score's width.
 _MIN_WIDTH = 0.75
 # A score is written inside its box if it hides no more than this part of it.
 _MAX_HIDDEN = 0.1
 
-_BLACK, _WHITE, _DARK = (0, 0, 0), (255, 255, 255), (32, 32, 32)
+_BLACK, _WHITE, _DARK = (0, 0, 0), (255, 255, 255), (29, 29, 31)
+# Of a score of 0.5 and below, and of 1: blue and green, as in the paper's Figure 8. `page.js` of
+# the local server has the same two.
+_UNSURE, _SURE = (43, 98, 255), (38, 222, 95)
+# Dark letters are read better than white ones from this relative luminance on (WCAG 2).
+_BRIGHT = 0.18
 
 
 def score_color(score: float) -> Color:
     """Returns RGB: blue at a score of 0.5 and below, green at 1.0."""
-    green = min(max(2.0 * score - 1.0, 0.0), 1.0)
-    return 0, round(255 * green), round(255 * (1.0 - green))
+    share = min(max(2.0 * score - 1.0, 0.0), 1.0)
+    red, green, blue = (
+        round(low + (high - low) * share) for low, high in zip(_UNSURE, _SURE, strict=True)
+    )
+    return red, green, blue
+
+
+def _ink(plate: Color) -> Color:
+    """Returns what is read best on a plate: black or white."""
+    linear = (np.array(plate) / 255) ** 2.2
+    return _BLACK if linear @ (0.2126, 0.7152, 0.0722) > _BRIGHT else _WHITE
 
 
 def draw_boxes(
@@ -120,7 +134,7 @@ def _label(canvas: np.ndarray, boxes: np.ndarray, scores: np.ndarray, letters: i
         letters: Size of the letters, px.
     """
     width, height = text_size("0.00", letters)
-    pad = letters // 6
+    pad = letters // 4
     width += 2 * pad
     size = canvas.shape[1::-1]
     corners = np.clip(np.round(boxes).astype(int), 0, [*size, *size])
@@ -136,8 +150,7 @@ def _label(canvas: np.ndarray, boxes: np.ndarray, scores: np.ndarray, letters: i
                 taken[plate] = True
                 color = score_color(score)
                 canvas[plate] = color
-                ink = _BLACK if color[1] > color[2] else _WHITE
-                write(canvas, f"{score:.2f}", (left + pad, top), letters, ink)
+                write(canvas, f"{score:.2f}", (left + pad, top), letters, _ink(color))
                 break
 
 

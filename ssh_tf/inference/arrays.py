@@ -6,6 +6,7 @@ the threshold are looked at.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,8 +14,10 @@ import numpy as np
 from ssh_tf.config import DetectConfig, ModuleConfig
 from ssh_tf.geometry.anchors import base_anchors, grid_size
 
-# From `[1, H, W, 3]` float32 RGB in `[0, 255]` to what `SSH` documents: float32 arrays, batch 1.
-Forward = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+# What `SSH` documents, as float32 arrays, batch 1; and from `[1, H, W, 3]` float32 RGB in
+# `[0, 255]` to that.
+Outputs = Mapping[str, np.ndarray]
+Forward = Callable[[np.ndarray], Outputs]
 Boxes = tuple[np.ndarray, np.ndarray]
 
 # Logits are compared before scores are computed; the margin is far beyond what rounding moves.
@@ -40,13 +43,41 @@ def find_faces(
     References:
         `SSH/test.py: detect`.
     """
+    scaled = scale_levels(image, modules, config)
+    return find_boxes(scaled, [forward(level.pixels[np.newaxis]) for level in scaled], config)
+
+
+class Level(NamedTuple):
+    """An image at one of its scales.
+
+    Attributes:
+        scale: From the image to these pixels.
+        modules: Those whose boxes count here.
+        pixels: `[h, w, 3]` float32 RGB.
+    """
+
+    scale: float
+    modules: Sequence[ModuleConfig]
+    pixels: np.ndarray
+
+
+def scale_levels(
+    image: np.ndarray, modules: Sequence[ModuleConfig], config: DetectConfig
+) -> list[Level]:
+    """Returns what the network is to see of an image; see `find_faces`."""
+    return [
+        Level(scale, counted, resize(image, scale))
+        for scale, counted in levels(image.shape[:2], modules, config)
+    ]
+
+
+def find_boxes(scaled: Sequence[Level], outputs: Sequence[Outputs], config: DetectConfig) -> Boxes:
+    """Returns what `find_faces` does, of the network's outputs for each level."""
     boxes, scores = [], []
-    for scale, counted in levels(image.shape[:2], modules, config):
-        pixels = resize(image, scale)  # [h, w, 3]
-        outputs = forward(pixels[np.newaxis])
-        for module in counted:
-            found, score = module_proposals(outputs, pixels.shape[:2], module, config)
-            boxes.append(found / np.float32(scale))
+    for level, output in zip(scaled, outputs, strict=True):
+        for module in level.modules:
+            found, score = module_proposals(output, level.pixels.shape[:2], module, config)
+            boxes.append(found / np.float32(level.scale))
             scores.append(score)
     return joint_nms(np.concatenate(boxes), np.concatenate(scores), config)
 
@@ -102,7 +133,7 @@ def resize(image: np.ndarray, scale: float) -> np.ndarray:
 
 
 def module_proposals(
-    outputs: Mapping[str, np.ndarray],
+    outputs: Outputs,
     size: Sequence[int],
     module: ModuleConfig,
     config: DetectConfig,

@@ -1,28 +1,38 @@
 """What every detector does, whatever computes: a network, an export, a runtime, a server."""
 
+import contextlib
 import functools
 import os
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, overload
 
 import numpy as np
 from PIL import Image
 
 from ssh_tf.imaging.fetch import is_url
+from ssh_tf.inference.ahead import attempt, detect_ahead
 from ssh_tf.inference.inputs import ImageSource, pixels_of
 from ssh_tf.inference.results import Detections
+
+Boxes = tuple[np.ndarray, np.ndarray]  # As `FaceDetector.find` returns them.
 
 
 class FaceDetector(Protocol):
     """Finds faces in images.
 
     Who implements it inherits from it and adds `find`, `fingerprint` and `__repr__`. The others
-    follow from these, so that all detectors take and return the same.
+    follow from these, so that all detectors take and return the same. Who can split `find` into
+    `prepare` and `compute` lets the first run ahead in threads.
+
+    Attributes:
+        window: How many images `compute` is given at a time, where there are many.
     """
 
+    window: int = 1
+
     @abstractmethod
-    def find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def find(self, pixels: np.ndarray) -> Boxes:
         """Finds the faces of one image.
 
         Args:
@@ -44,6 +54,32 @@ class FaceDetector(Protocol):
     def __repr__(self) -> str:
         """Says in one line what computes and with which settings."""
 
+    def prepare(self, pixels: np.ndarray) -> Any:
+        """Does what `find` does before the network: scaling, say. Called in several threads.
+
+        Args:
+            pixels: See `find`.
+
+        Returns:
+            What `compute` takes; by default the pixels.
+
+        Raises:
+            UserError: As `find`.
+        """
+        return pixels
+
+    def compute(self, prepared: Sequence[Any]) -> list[Callable[[], Boxes]]:
+        """Runs the network, in one thread at a time; by default does all that `find` does.
+
+        Args:
+            prepared: Of several images, at most `window`.
+
+        Returns:
+            For each of them the function that does the rest and returns what `find` does, or raises
+            what went wrong with that image alone.
+        """
+        return [attempt(functools.partial(self.find, pixels)) for pixels in prepared]
+
     def detect(self, image: ImageSource, *, score_threshold: float | None = None) -> Detections:
         """Finds the faces of one image, turned upright as its EXIF asks.
 
@@ -60,22 +96,25 @@ class FaceDetector(Protocol):
             ValueError: For an array of a wrong shape or dtype, or a threshold out of range.
             UserError: If the image can't be read, is too large or is refused.
         """
-        if score_threshold is not None and not 0 <= score_threshold <= 1:
-            raise ValueError(f"`score_threshold` must be in [0, 1]. Received: {score_threshold}")
+        _check(score_threshold)
         pixels = pixels_of(image)
-        boxes, scores = self.find(pixels)
-        found = Detections(boxes, scores, pixels.shape[:2], _source(image, pixels))
-        return found if score_threshold is None else found.filter(score=score_threshold)
+        return _of(image, pixels, self.find(pixels), score_threshold)
 
     def detect_batch(
         self, images: Iterable[ImageSource], *, score_threshold: float | None = None
     ) -> list[Detections]:
-        """Finds the faces of several images of any sizes, one by one; see `detect`.
+        """Finds the faces of several images of any sizes; see `detect`.
 
-        One by one, since a common canvas would change results (docs/decisions/0006) and images
-        large enough to fill the device gain nothing from company.
+        Threads read the next images while the network computes. No result depends on the other
+        images. The first error ends the work.
         """
-        return [self.detect(image, score_threshold=score_threshold) for image in images]
+        _check(score_threshold)
+
+        def finish(image: ImageSource, found: Detections) -> Detections:
+            return _of(image, found.image, (found.boxes, found.scores), score_threshold)
+
+        with contextlib.closing(detect_ahead(self, images, pixels_of, finish)) as found:
+            return [result() for _, result in found]
 
     @overload
     def __call__(self, images: ImageSource, **options: Any) -> Detections: ...
@@ -90,6 +129,18 @@ class FaceDetector(Protocol):
         if isinstance(images, list):
             return self.detect_batch(images, **options)
         return self.detect(images, **options)
+
+
+def _check(score_threshold: float | None) -> None:
+    if score_threshold is not None and not 0 <= score_threshold <= 1:
+        raise ValueError(f"`score_threshold` must be in [0, 1]. Received: {score_threshold}")
+
+
+def _of(
+    image: ImageSource, pixels: np.ndarray, boxes: Boxes, score_threshold: float | None
+) -> Detections:
+    found = Detections(*boxes, pixels.shape[:2], _source(image, pixels))
+    return found if score_threshold is None else found.filter(score=score_threshold)
 
 
 def _source(image: ImageSource, pixels: np.ndarray) -> Any:

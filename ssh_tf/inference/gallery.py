@@ -1,9 +1,11 @@
 """Detects many image files: pictures that mark or hide faces, crops, and the boxes as values."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +14,9 @@ from ssh_tf.errors import UserError
 from ssh_tf.imaging.draw import save_picture
 from ssh_tf.imaging.files import read_image
 from ssh_tf.imaging.redact import redact
+from ssh_tf.inference.ahead import detect_ahead
 from ssh_tf.inference.contract import FaceDetector
-from ssh_tf.inference.items import continued
+from ssh_tf.inference.items import finished, recorded
 from ssh_tf.inference.journal import Journal
 from ssh_tf.inference.results import Detections
 from ssh_tf.inference.writers import Entry
@@ -21,6 +24,9 @@ from ssh_tf.progress import Progress, silent
 
 # What pictures are written as; others become PNG.
 _PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+# Threads that draw and write pictures: a large PNG takes longer than a small network.
+_WRITERS = 2
 
 ImageFile = Path | str  # a URL is no path
 
@@ -98,30 +104,58 @@ def detect_files(
     """
     check_pictures(images, outputs)
     tick = progress("detect", len(images))
-    for (path, _), name in zip(images, _picture_names(images), strict=True):
-        work = functools.partial(_detect_file, detector, path, name, outputs)
-        results = functools.partial(_results, name=name, outputs=outputs)
-        yield from continued({"image": str(path)}, work, journal, results)
-        tick()
+    files = [
+        _File(path, name) for (path, _), name in zip(images, _picture_names(images), strict=True)
+    ]
+    done = [_finished(file, journal, outputs) is not None for file in files]
+    todo = [file for file, is_done in zip(files, done, strict=True) if not is_done]
+    finish = functools.partial(_finish, outputs=outputs)
+    stream = detect_ahead(detector, todo, _pixels, finish, finishers=_WRITERS)
+    with contextlib.closing(stream):
+        for file, is_done in zip(files, done, strict=True):
+            if is_done:
+                yield from _finished(file, journal, outputs) or ()
+            else:
+                work = functools.partial(_entries, next(stream)[1], outputs)
+                yield from recorded({"image": str(file.path)}, work, journal)
+            tick()
 
 
-def _detect_file(
-    detector: FaceDetector, source: ImageFile, name: Path, outputs: Outputs
+class _File(NamedTuple):
+    """An image file, and the name of its picture below the folder of pictures."""
+
+    path: ImageFile
+    name: Path
+
+
+def _finished(file: _File, journal: Journal | None, outputs: Outputs) -> Iterator[Entry] | None:
+    pictures = [] if outputs.pictures is None else [outputs.pictures / file.name]
+    return finished(str(file.path), journal, lambda entry: pictures + crops_of(entry))
+
+
+def _pixels(file: _File) -> np.ndarray:
+    return read_image(file.path)
+
+
+def _finish(file: _File, found: Detections, outputs: Outputs) -> tuple[Entry, np.ndarray | None]:
+    """Writes what is asked for; returns the entry, and the picture if it is to be shown."""
+    crops = write_crops(found, file.name, outputs)
+    entry = {"image": str(file.path), **found.to_dict(), **crops}
+    if outputs.pictures is None and outputs.show is None:
+        return entry, None
+    picture = picture_of(found, outputs)
+    if outputs.pictures is not None:
+        save_picture(outputs.checked(outputs.pictures / file.name), picture)
+    return entry, picture
+
+
+def _entries(
+    result: Callable[[], tuple[Entry, np.ndarray | None]], outputs: Outputs
 ) -> Iterator[Entry]:
-    found = detector.detect(read_image(source))
-    entry = {"image": str(source), **found.to_dict(), **write_crops(found, name, outputs)}
-    if outputs.pictures is not None or outputs.show is not None:
-        picture = picture_of(found, outputs)
-        if outputs.pictures is not None:
-            save_picture(outputs.checked(outputs.pictures / name), picture)
-        if outputs.show is not None:
-            outputs.show(picture)
+    entry, picture = result()
+    if outputs.show is not None and picture is not None:
+        outputs.show(picture)
     yield entry
-
-
-def _results(entry: Entry, name: Path, outputs: Outputs) -> list[Path]:
-    pictures = [] if outputs.pictures is None else [outputs.pictures / name]
-    return pictures + crops_of(entry)
 
 
 def check_pictures(images: Sequence[tuple[ImageFile, Path]], outputs: Outputs) -> None:

@@ -43,31 +43,40 @@ def keep_going(label: Entry, work: Callable[[], Iterator[Entry]]) -> Iterator[En
         yield {**label, "error": message}
 
 
-def continued(
-    label: Entry,
-    work: Callable[[], Iterator[Entry]],
-    journal: Journal | None,
-    results: Callable[[Entry], list[Path]],
+def finished(
+    name: str, journal: Journal | None, results: Callable[[Entry], list[Path]]
+) -> Iterator[Entry] | None:
+    """Returns what an earlier call found of an item, or None if that is not complete.
+
+    Args:
+        name: The item's path.
+        journal: Of earlier calls, if there is one.
+        results: The files that belong to an entry. An item that lacks one is done again.
+    """
+    entries = None if journal is None else journal.entries(Path(name))
+    if journal is None or entries is None:
+        return None
+    whole = all(path.exists() for entry in entries for path in results(entry))
+    return journal.entries(Path(name)) if whole else None
+
+
+def recorded(
+    label: Entry, work: Callable[[], Iterator[Entry]], journal: Journal | None
 ) -> Iterator[Entry]:
-    """Does what `keep_going` does, or yields what an earlier call found if that is complete.
+    """Does what `keep_going` does, and writes the entries into the journal, if there is one.
 
     Args:
         label: As in `keep_going`.
         work: As in `keep_going`.
-        journal: Of earlier calls, if there is one.
-        results: The files that belong to an entry. An item that lacks one is done again.
+        journal: Where `finished` finds them.
 
     Raises:
         UnavailableError: As in `keep_going`.
         OSError: As in `keep_going`.
     """
     (name,) = label.values()
-    if journal is None:
-        return keep_going(label, work)
-    entries = journal.entries(Path(name))
-    if entries is not None and all(path.exists() for entry in entries for path in results(entry)):
-        return journal.entries(Path(name)) or iter(())
-    return journal.record(Path(name), keep_going(label, work))
+    entries = keep_going(label, work)
+    return entries if journal is None else journal.record(Path(name), entries)
 
 
 def _message(error: Exception, name: str) -> str:

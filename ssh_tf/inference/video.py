@@ -2,12 +2,9 @@
 
 import contextlib
 import functools
-import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from keras import ops
 
@@ -15,23 +12,24 @@ from ssh_tf.errors import UserError
 from ssh_tf.files import existing_file
 from ssh_tf.geometry.boxes import pairwise_iou
 from ssh_tf.imaging.redact import redact
+from ssh_tf.inference.ahead import detect_ahead
 from ssh_tf.inference.contract import FaceDetector
+from ssh_tf.inference.frames import Frame, frame_count, frames_of, opened, rate_of, read_ahead
 from ssh_tf.inference.gallery import Outputs, crops_of, picture_of, write_crops
-from ssh_tf.inference.items import continued
+from ssh_tf.inference.items import finished, recorded
 from ssh_tf.inference.journal import Journal
-from ssh_tf.inference.recording import Recording, plain_path
+from ssh_tf.inference.recording import Recording
 from ssh_tf.inference.results import Detections
 from ssh_tf.inference.writers import Entry
 from ssh_tf.progress import Progress, silent
 
 _VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".webm")
 
-# Where a source does not state how many frames it has in a second.
-_FRAMES_PER_SECOND = 25.0
-# A file whose frames and whose time both end before this share of what it states was cut off.
-_WHOLE = 0.9
 # A face of the last frame is found again by a box that overlaps it so far.
 _SAME_FACE_IOU = 0.3
+
+# A frame's entry, its time in seconds and its picture.
+_Finished = tuple[Entry, float, np.ndarray]
 
 
 def detect_video(
@@ -69,7 +67,8 @@ def detect_video(
     work = functools.partial(_detect_frames, detector, source, outputs, frames, progress)
     results = functools.partial(_results, source=source, outputs=outputs)
     kept = journal if isinstance(source, Path) else None
-    return continued({"video": str(source)}, work, kept, results)
+    entries = finished(str(source), kept, results)
+    return recorded({"video": str(source)}, work, kept) if entries is None else entries
 
 
 def is_video(path: Path) -> bool:
@@ -123,21 +122,52 @@ def _detect_frames(
     limit: int | None,
     progress: Progress,
 ) -> Iterator[Entry]:
-    with _opened(source) as capture, contextlib.ExitStack() as stack:
-        tick = progress(f"detect {_name(source)}", _frame_count(capture, limit))
+    with opened(source) as capture, contextlib.ExitStack() as stack:
+        tick = progress(f"detect {_name(source)}", frame_count(capture, limit))
         recording = None
         if target := _target(source, outputs):
             sound = source if isinstance(source, Path) else None
-            recording = stack.enter_context(Recording(target, _rate(capture), sound))
-        lost = LostFaces(outputs.hold)
-        for index, (seconds, image) in enumerate(_frames(capture, source, limit)):
-            found = detector.detect(image)
+            recording = stack.enter_context(Recording(target, rate_of(capture), sound))
+        finish = functools.partial(_finish, source, outputs, LostFaces(outputs.hold))
+        frames = frames_of(capture, source, limit)
+        found = stack.enter_context(contextlib.closing(_found(detector, source, frames, finish)))
+        for result in found:
+            entry, seconds, picture = result()
             if recording is not None:
-                recording.add(_picture(found, outputs, lost), seconds)
-            entry = {"video": str(source), "frame": index, "seconds": round(seconds, 3)}
-            name = Path(f"{_name(source)}_{index:06d}.jpg")
-            yield {**entry, **found.to_dict(), **write_crops(found, name, outputs)}
+                recording.add(picture, seconds)
+            yield entry
             tick()
+
+
+def _found(
+    detector: FaceDetector,
+    source: Path | int,
+    frames: Iterator[Frame],
+    finish: Callable[[Frame, Detections], _Finished],
+) -> Generator[Callable[[], _Finished], None, None]:
+    """Detects frames; those of a file are read ahead. A camera's would be old at their turn."""
+    if isinstance(source, int):
+        for frame in frames:
+            yield functools.partial(finish, frame, detector.detect(frame.image))
+        return
+    with contextlib.closing(read_ahead(frames)) as read:
+        stream = detect_ahead(
+            detector, read, lambda item: item().image, lambda item, found: finish(item(), found)
+        )
+        with contextlib.closing(stream):
+            for _, result in stream:
+                yield result
+
+
+def _finish(
+    source: Path | int, outputs: Outputs, lost: "LostFaces", frame: Frame, found: Detections
+) -> _Finished:
+    """Writes a frame's crops; the picture is the frame itself where none is drawn."""
+    name = Path(f"{_name(source)}_{frame.index:06d}.jpg")
+    entry = {"video": str(source), "frame": frame.index, "seconds": round(frame.seconds, 3)}
+    entry |= {**found.to_dict(), **write_crops(found, name, outputs)}
+    picture = found.image if outputs.pictures is None else _picture(found, outputs, lost)
+    return entry, frame.seconds, picture
 
 
 def _picture(found: Detections, outputs: Outputs, lost: "LostFaces") -> np.ndarray:
@@ -167,88 +197,3 @@ class LostFaces:
         self._boxes = np.concatenate([boxes, self._boxes[old]])
         self._ages = np.concatenate([np.zeros(len(boxes), int), self._ages[old] + 1])
         return self._boxes
-
-
-def _describe(source: Path | int) -> str:
-    return str(source) if isinstance(source, Path) else f"Camera {source}"
-
-
-@contextlib.contextmanager
-def _opened(source: Path | int) -> Iterator[cv2.VideoCapture]:
-    with contextlib.ExitStack() as stack:
-        capture = _capture(source, stack)
-        stack.callback(capture.release)
-        if not capture.isOpened():
-            raise UserError(f"{_describe(source)} can't be opened as a video.")
-        yield capture
-
-
-def _capture(source: Path | int, stack: contextlib.ExitStack) -> cv2.VideoCapture:
-    if isinstance(source, int):
-        return cv2.VideoCapture(source)
-    existing_file(source, "a video")
-    return cv2.VideoCapture(str(stack.enter_context(plain_path(source))))
-
-
-def _frames(
-    capture: cv2.VideoCapture, source: Path | int, limit: int | None
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Yields the time in seconds and `[H, W, 3]` uint8 RGB.
-
-    Times of a file are those of its container, which need not be regular; where they stand still, a
-    frame's usual time is added. A camera does not wait while a frame is detected: the clock counts.
-
-    Args:
-        capture: What is read.
-        source: File or camera.
-        limit: Maximum number of frames.
-
-    Raises:
-        UserError: At the end, if there was no frame, or fewer than there should be.
-    """
-    started, count, seconds = time.monotonic(), 0, 0.0
-    while limit is None or count < limit:
-        whole, image = capture.read()
-        if not whole:
-            _check_end(capture, source, count, seconds)
-            return
-        if isinstance(source, int):
-            seconds = time.monotonic() - started
-        else:
-            seconds = _time(capture, seconds, first=not count)
-        yield seconds, np.ascontiguousarray(image[..., ::-1])
-        count += 1
-
-
-def _time(capture: cv2.VideoCapture, last: float, *, first: bool) -> float:
-    """Returns the time of the frame that was read, later than that of the last one."""
-    seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-    if math.isfinite(seconds) and (seconds > last or first):
-        return max(0.0, seconds)
-    return 0.0 if first else last + 1 / _rate(capture)
-
-
-def _check_end(capture: cv2.VideoCapture, source: Path | int, count: int, seconds: float) -> None:
-    if not count:
-        raise UserError(f"{_describe(source)} gives no frame. Check it with a video player.")
-    if isinstance(source, int):
-        raise UserError(f"{_describe(source)} gives no more frames after {count}. Is it connected?")
-    stated = _frame_count(capture, None)
-    length = stated / (capture.get(cv2.CAP_PROP_FPS) or _FRAMES_PER_SECOND)
-    if count < _WHOLE * stated and seconds < _WHOLE * length:
-        raise UserError(f"{source} ends after {count} of {stated} frames: it is not whole.")
-
-
-def _rate(capture: cv2.VideoCapture) -> float:
-    """Returns the frames per second that a source states, if it can be one.
-
-    Some files state the ticks of their clock instead, such as 90,000.
-    """
-    rate = float(capture.get(cv2.CAP_PROP_FPS))
-    return rate if 0 < rate <= 1000 else _FRAMES_PER_SECOND
-
-
-def _frame_count(capture: cv2.VideoCapture, limit: int | None) -> int:
-    """Returns how many frames there will be, or 0 where a camera has no end."""
-    count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-    return count if limit is None else min(count or limit, limit)

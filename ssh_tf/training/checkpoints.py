@@ -102,10 +102,10 @@ class Checkpoints:
 
     def _delete_old(self) -> None:
         """Keeps the newest three, and removes what a killed process has left behind."""
-        kept = {f"ckpt-{step}" for step in self.steps()[-_KEPT:]}
+        newest = {f"ckpt-{step}" for step in self.steps()[-_KEPT:]}
         # Backwards, so that an index is deleted before its data.
         for path in sorted(self.folder.glob("ckpt-*"), reverse=True):
-            if path.name.split(".")[0] in kept:
+            if path.name.split(".")[0] in newest:
                 continue
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 

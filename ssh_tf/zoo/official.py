@@ -24,7 +24,7 @@ from ssh_tf.version import __version__
 
 URL = "https://bit.ly/3j6ofwl"
 
-_KEPT = "official.weights.h5"
+_FILE = "official.weights.h5"
 _GZIP = b"\x1f\x8b"
 _MIB = 2**20
 # The released archive has some 80 MB. What has much more is something else.
@@ -44,24 +44,24 @@ def official_file(progress: Progress, url: str = URL) -> Path:
         UserError: If it can't be downloaded, is not the archive, or can't be kept. Nothing of it is
             left then.
     """
-    kept = cache_folder() / "models" / _KEPT
-    if kept.is_file():
-        return kept
-    folder = output_folder(kept.parent)
+    converted = cache_folder() / "models" / _FILE
+    if converted.is_file():
+        return converted
+    folder = output_folder(converted.parent)
     with folder_lock(folder, "download"), _advice(url):
-        if not kept.is_file():  # Another process may have just finished.
+        if not converted.is_file():  # Another process may have just finished.
             with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as workspace:
                 archive, weights = Path(workspace) / "archive", Path(workspace) / "w.caffemodel"
                 download(url, archive, progress)
                 extract_caffemodel(archive, weights, url)
-                _convert(weights, kept)
-    return kept
+                _convert(weights, converted)
+    return converted
 
 
-def _convert(weights: Path, kept: Path) -> None:
+def _convert(weights: Path, converted: Path) -> None:
     from ssh_tf.model.weights import load_network, save_network
 
-    save_network(load_network(weights), kept)
+    save_network(load_network(weights), converted)
 
 
 @contextlib.contextmanager

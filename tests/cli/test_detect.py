@@ -379,7 +379,7 @@ def test_ctrl_c_ends_a_camera_as_it_should(stub: Stub, photos: Path, monkeypatch
         def release(self) -> None:
             pass
 
-    monkeypatch.setattr("ssh_tf.inference.video._capture", lambda *_: Camera())
+    monkeypatch.setattr("ssh_tf.inference.frames._capture", lambda *_: Camera())
     stub.error = KeyboardInterrupt()
     assert detect("--model m --camera 0 --out o --json j.json") == 0
     assert len(entries("j.json")) == 1

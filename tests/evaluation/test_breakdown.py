@@ -62,7 +62,7 @@ def test_heights_add_up_to_the_whole() -> None:
 
 def test_official_settings_break_down_the_one_with_most_faces() -> None:
     truth = _truth()
-    kept = {"easy": [np.array([1]), np.zeros(0, int)], "hard": truth.kept["all"]}
+    kept = {"easy": [np.array([1]), np.zeros(0, int)], "hard": truth.counted["all"]}
     truth = WiderGroundTruth(truth.names, truth.faces, kept)
     assert break_down(wider.match(_found(), truth), truth, 0.5).setting == "hard"
 

@@ -26,13 +26,13 @@ def test_best_curve_comes_first_in_the_legend_and_no_face_last() -> None:
         "Strong": replace(CURVE, ap=0.75),
         "ours": CURVE,
     }
-    figure = figures.precision_recall("title", curves, own="ours", partial=False)
+    figure = figures.precision_recall("title", curves, evaluated="ours", partial=False)
     expected = ["75.00  Strong", "50.00  ours", "25.00  Weak", "no faces  Nothing"]
     assert legend(figure) == expected
 
 
 def test_legend_stands_beside_the_axes() -> None:
-    figure = figures.precision_recall("title", {"ours": CURVE}, own="ours", partial=False)
+    figure = figures.precision_recall("title", {"ours": CURVE}, evaluated="ours", partial=False)
     figure.draw_without_rendering()
     axes = figure.axes[0]
     assert axes.get_legend().get_window_extent().x0 >= axes.get_window_extent().x1
@@ -40,13 +40,15 @@ def test_legend_stands_beside_the_axes() -> None:
 
 def test_a_part_of_the_images_is_dashed() -> None:
     for partial, style in ((True, "--"), (False, "-")):
-        figure = figures.precision_recall("title", {"ours": CURVE}, own="ours", partial=partial)
+        figure = figures.precision_recall(
+            "title", {"ours": CURVE}, evaluated="ours", partial=partial
+        )
         assert figure.axes[0].get_lines()[0].get_linestyle() == style
 
 
 def test_roc_has_a_log_scale_and_says_where_a_short_curve_ends() -> None:
     long = replace(ROC, false_positives=np.array([0.0, 1000.0, 2000.0]))
-    figure = figures.roc("title", {"long": long, "ours": ROC}, own="ours")
+    figure = figures.roc("title", {"long": long, "ours": ROC}, evaluated="ours")
     assert legend(figure) == ["75.00 (at 310, its end)  ours", "50.00  long"]
     assert figure.axes[0].get_xscale() == "log"
     assert figure.axes[0].get_xlim() == (1, 2000)
@@ -54,13 +56,13 @@ def test_roc_has_a_log_scale_and_says_where_a_short_curve_ends() -> None:
 
 def test_roc_without_any_false_positive_is_drawn(tmp_path: Path) -> None:
     perfect = RocCurve(np.zeros(1), np.ones(1), np.ones(1))
-    figures.save(figures.roc("title", {"ours": perfect}, own="ours"), tmp_path / "a.png")
+    figures.save(figures.roc("title", {"ours": perfect}, evaluated="ours"), tmp_path / "a.png")
     assert (tmp_path / "a.png").exists()
 
 
 @pytest.mark.parametrize("name", ["_hidden", "$x^", "\udcff", "a\x1b[2J", "人脸", "%d {} \\"])
 def test_a_name_is_drawn_whatever_it_holds(name: str, tmp_path: Path) -> None:
-    figure = figures.precision_recall(name, {name: CURVE}, own=name, partial=False)
+    figure = figures.precision_recall(name, {name: CURVE}, evaluated=name, partial=False)
     assert len(legend(figure)) == 1
     figures.save(figure, tmp_path / "a.png", tmp_path / "a.pdf")
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,13 @@ from ssh_tf.evaluation.run import (
     open_annotated,
 )
 from ssh_tf.evaluation.score import Options
-from ssh_tf.inference.results import Detections
+from ssh_tf.imaging.files import read_image
+from ssh_tf.inference.contract import Boxes, FaceDetector
 from tests.conftest import REPOSITORY
 from tests.support.small import HEIGHT, WIDER_BOXES, encode, picture, write_wider
 
 
-class Oracle:
+class Oracle(FaceDetector):
     """Finds the annotated boxes; it knows the pictures of `write_wider` by their heights."""
 
     def __init__(self, name: str = "oracle") -> None:
@@ -42,22 +44,28 @@ class Oracle:
     def fingerprint(self) -> str:
         return self.name
 
-    def detect(self, image: np.ndarray) -> Detections:
+    def __repr__(self) -> str:
+        return "Oracle()"
+
+    def find(self, pixels: np.ndarray) -> Boxes:
         self.calls += 1
-        boxes = list(WIDER_BOXES.values())[(image.shape[0] - HEIGHT) // 4]
+        boxes = list(WIDER_BOXES.values())[(pixels.shape[0] - HEIGHT) // 4]
         corners = np.array([[x, y, x + w, y + h] for x, y, w, h in boxes], np.float32)
         scores = np.linspace(0.9, 0.8, len(boxes), dtype=np.float32)
-        return Detections(corners.reshape(-1, 4), scores, image.shape[:2])
+        return corners.reshape(-1, 4), scores
 
 
-class Blind:
+class Blind(FaceDetector):
     """Finds nothing."""
 
     def fingerprint(self) -> str:
         return "blind"
 
-    def detect(self, image: np.ndarray) -> Detections:
-        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), image.shape[:2])
+    def __repr__(self) -> str:
+        return "Blind()"
+
+    def find(self, pixels: np.ndarray) -> Boxes:
+        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
 
 
 def detect_split(detector: Any, root: Path, split: str, out: Path, **options: Any) -> list[str]:
@@ -119,6 +127,26 @@ def test_a_damaged_result_is_detected_again(
     assert "Its image is detected again" in caplog.text
 
 
+def test_the_next_image_is_read_while_the_network_computes(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    second_is_read = threading.Event()
+
+    class Patient(Oracle):
+        def find(self, pixels: np.ndarray) -> Boxes:
+            assert second_is_read.wait(60)
+            return super().find(pixels)
+
+    def read(path: Path, *, upright: bool) -> np.ndarray:
+        if path.name == "b.png":
+            second_is_read.set()
+        return read_image(path, upright=upright)
+
+    monkeypatch.setattr("ssh_tf.evaluation.result_folder.read_image", read)
+    detect_split(Patient(), root, "val", tmp_path / "out")
+    assert len(read_wider(tmp_path / "out")) == 4
+
+
 def test_results_of_nobody_are_not_continued(root: Path, tmp_path: Path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.txt").write_text("a\n0\n")
@@ -166,10 +194,10 @@ def test_seconds_of_earlier_calls_are_reported(root: Path, tmp_path: Path):
 @pytest.mark.usefixtures("unsaved")
 def test_one_evaluation_at_a_time_works_on_a_folder(root: Path, tmp_path: Path):
     class Busy(Oracle):
-        def detect(self, image: np.ndarray) -> Detections:
+        def find(self, pixels: np.ndarray) -> Boxes:
             with pytest.raises(UserError, match="another process works on this evaluation"):
                 evaluate_wider(Oracle(), open_annotated(root), tmp_path / "out")
-            return super().detect(image)
+            return super().find(pixels)
 
     assert evaluate_wider(Busy(), open_annotated(root), tmp_path / "out")["all"].ap == 1
 
@@ -184,10 +212,10 @@ def test_results_of_another_detector_are_not_continued(root: Path, tmp_path: Pat
 
 def test_an_interrupted_run_leaves_whole_files_only(root: Path, tmp_path: Path):
     class Interrupted(Oracle):
-        def detect(self, image: np.ndarray) -> Detections:
+        def find(self, pixels: np.ndarray) -> Boxes:
             if self.calls == 2:
                 raise KeyboardInterrupt
-            return super().detect(image)
+            return super().find(pixels)
 
     with pytest.raises(KeyboardInterrupt):
         detect_split(Interrupted(), root, "val", tmp_path / "out")
@@ -302,15 +330,14 @@ def test_ground_truth_of_other_images_is_refused_before_detecting(root: Path, tm
     assert not list((tmp_path / "out" / "detections").rglob("*.txt"))
 
 
-class Middle:
+class Middle(Blind):
     """Finds one face, `[20.25, 30.5, 59.25, 79.5]`, everywhere."""
 
     def fingerprint(self) -> str:
         return "middle"
 
-    def detect(self, image: np.ndarray) -> Detections:
-        boxes = np.array([[20.25, 30.5, 59.25, 79.5]], np.float32)
-        return Detections(boxes, np.array([0.9], np.float32), image.shape[:2])
+    def find(self, pixels: np.ndarray) -> Boxes:
+        return np.array([[20.25, 30.5, 59.25, 79.5]], np.float32), np.array([0.9], np.float32)
 
 
 @pytest.fixture
@@ -422,7 +449,7 @@ def test_an_image_too_large_for_the_memory_ends_the_run_and_is_not_counted_as_mi
     root: Path, tmp_path: Path
 ):
     class Exhausted(Oracle):
-        def detect(self, image: np.ndarray) -> Detections:
+        def find(self, pixels: np.ndarray) -> Boxes:
             raise UserError("needs more memory")
 
     with pytest.raises(UserError, match="needs more memory"):
@@ -478,10 +505,10 @@ def test_own_annotations_need_no_layout_and_follow_the_exif_orientation(tmp_path
     sizes = []
 
     class Found(Blind):
-        def detect(self, image: np.ndarray) -> Detections:
-            sizes.append(image.shape[:2])
+        def find(self, pixels: np.ndarray) -> Boxes:
+            sizes.append(pixels.shape[:2])
             boxes = np.array([[5, 20, 25, 50], [0, 0, 3, 3]], np.float32)
-            return Detections(boxes, np.array([0.9, 0.1], np.float32), image.shape[:2])
+            return boxes, np.array([0.9, 0.1], np.float32)
 
     for boxes_on in ("upright", "stored"):
         data = open_annotated(

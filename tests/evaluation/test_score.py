@@ -36,12 +36,12 @@ def write_results(folder: Path, *, shift: float = 0.0) -> Path:
 def test_an_annotation_file_serves_as_ground_truth(annotations: Path):
     truth = read_truth(annotations)
     assert truth.names == ["0--Parade/a", "0--Parade/b", "1--Empty/c", "1--Empty/d"]
-    assert [len(kept) for kept in truth.kept["all"]] == [2, 1, 0, 2]
+    assert [len(kept) for kept in truth.counted["all"]] == [2, 1, 0, 2]
 
 
 def test_a_folder_serves_as_the_official_ground_truth(test_data: Path):
     truth = read_truth(test_data / "wider" / "ground_truth")
-    assert sorted(truth.kept) == ["easy", "hard", "medium"]
+    assert sorted(truth.counted) == ["easy", "hard", "medium"]
 
 
 def test_right_detections_score_1_and_the_report_says_so(annotations: Path, tmp_path: Path):

@@ -34,7 +34,7 @@ def test_all_faces_ignores_invalid_and_degenerate_ones() -> None:
     image = _image("e/a.jpg", [A, B, [5, 5, 0, 4], [5, 5, 4, -1], [7, 7, 9, 3]], [0, 1, 0, 0, 0])
     truth = all_faces([image])
     assert truth.names == ["e/a"]
-    assert truth.kept["all"][0].tolist() == [0, 4]
+    assert truth.counted["all"][0].tolist() == [0, 4]
     assert len(truth.faces[0]) == 5
 
 
@@ -42,7 +42,7 @@ def test_subset_keeps_the_named_images_in_order() -> None:
     images = [_image(f"e/{name}.jpg", [A, B], [0, 1]) for name in "abc"]
     part = subset(all_faces(images), ["e/c.jpg", "e/a"])
     assert part.names == ["e/a", "e/c"]
-    assert [kept.tolist() for kept in part.kept["all"]] == [[0], [0]]
+    assert [kept.tolist() for kept in part.counted["all"]] == [[0], [0]]
     assert len(part.faces) == 2
 
 
@@ -78,7 +78,7 @@ def test_ground_truth_is_read_from_the_official_files(tmp_path: Path) -> None:
     assert truth.names == ["e/a", "e/b", "f/c"]
     assert [faces.tolist() for faces in truth.faces] == [[A, B], [A], [B]]
     assert truth.faces[0].dtype == np.int32
-    assert {s: [k.tolist() for k in kept] for s, kept in truth.kept.items()} == {
+    assert {s: [k.tolist() for k in kept] for s, kept in truth.counted.items()} == {
         setting: [[0, 1], [], [0]] for setting in SETTINGS
     }
 
@@ -97,7 +97,7 @@ def test_official_ground_truth_has_the_published_counts(test_data: Path) -> None
     truth = load_ground_truth(test_data / "wider" / "ground_truth")
     assert len(truth.names) == 3226
     assert sum(map(len, truth.faces)) == 39708
-    counts = {setting: sum(map(len, kept)) for setting, kept in truth.kept.items()}
+    counts = {setting: sum(map(len, kept)) for setting, kept in truth.counted.items()}
     assert counts == {"easy": 7211, "medium": 13319, "hard": 31958}
 
 

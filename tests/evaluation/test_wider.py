@@ -178,7 +178,7 @@ def _loop_points(
     """Counts found faces and proposals at one threshold, a detection at a time."""
     scores = np.concatenate([t[:, 4] for t in detections.values()]).astype(np.float32)
     found = proposed = 0
-    for name, faces, kept in zip(truth.names, truth.faces, truth.kept["all"], strict=True):
+    for name, faces, kept in zip(truth.names, truth.faces, truth.counted["all"], strict=True):
         seen: set[int] = set()
         table = detections.get(name, np.zeros((0, 5)))
         for row in table[np.argsort(-table[:, 4], kind="stable")] if len(faces) else []:
@@ -196,7 +196,7 @@ def _loop_points(
 def test_agrees_with_a_plain_loop(rng: np.random.Generator) -> None:
     detections, truth = _random_case(rng)
     curve = evaluate(detections, truth)["all"]
-    faces = sum(map(len, truth.kept["all"]))
+    faces = sum(map(len, truth.counted["all"]))
     for index in (0, 250, 500, 999):
         found, proposed = _loop_points(detections, truth, 1 - (index + 1) / 1000)
         assert curve.recall[index] == found / faces

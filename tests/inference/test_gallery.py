@@ -1,5 +1,6 @@
 """Tests of detecting many files: pictures, JSON, and what is refused before anything is lost."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ssh_tf.errors import UserError
+from ssh_tf.imaging.draw import save_picture
 from ssh_tf.imaging.folders import find_images
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.gallery import Outputs, detect_files, picture_of
@@ -199,3 +201,24 @@ def test_a_picture_that_its_format_can_t_hold_costs_that_image_alone(album: Path
     entries = detect(tmp_path / "out", album, redaction="fill")
     assert ["error" in entry for entry in entries] == [False, True, False]
     assert "a picture of 66000 x 1 px can't be written" in entries[1]["error"]
+
+
+def test_a_picture_is_written_while_the_network_computes_the_next(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    second = threading.Event()
+
+    class Signalling(Stub):
+        def find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            if len(self.seen) == 1:
+                second.set()
+            return super().find(pixels)
+
+    def save(path: Path, pixels: np.ndarray) -> None:
+        assert second.wait(60)
+        save_picture(path, pixels)
+
+    monkeypatch.setattr("ssh_tf.inference.gallery.save_picture", save)
+    outputs = Outputs(pictures=tmp_path / "out")
+    assert len(list(detect_files(Signalling(), find_images([album]).images, outputs))) == 2
+    assert files(tmp_path / "out") == ["a.jpg", "sub/b.png"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ssh_tf.errors import UnavailableError, UserError
-from ssh_tf.inference.items import continued, keep_going
+from ssh_tf.inference.items import finished, keep_going, recorded
 from ssh_tf.inference.journal import JOURNAL_FILE, Journal
 from ssh_tf.inference.writers import Entry
 
@@ -93,9 +93,8 @@ class Job:
                 yield {"video": str(source), "frame": frame}
             self.result(source.name).touch()
 
-        return continued(
-            {"video": str(source)}, detect, journal, lambda _: [self.result(source.name)]
-        )
+        kept = finished(str(source), journal, lambda _: [self.result(source.name)])
+        return kept or recorded({"video": str(source)}, detect, journal)
 
     def result(self, name: str) -> Path:
         return self.folder / f"{name}.result"

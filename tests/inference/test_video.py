@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,13 +84,42 @@ def test_each_frame_is_detected_and_drawn(clip: Path, tmp_path: Path):
     assert frames[4][300, 600, 0] == pytest.approx(160, abs=8)
 
 
-def test_entries_come_as_frames_are_read_and_none_is_kept(clip: Path):
+def test_frames_are_read_a_few_ahead_and_none_is_kept(clip: Path, opens: Any):
     """Memory is flat however long a video is."""
-    finder = Brightest()
-    entries = detect_video(finder, clip, Outputs())
-    for i in range(1, 4):
+    camera = Camera()
+    opens(camera)
+    entries = detect_video(Brightest(), clip, Outputs())
+    for i in range(20):
         next(entries)
-        assert finder.seen == i
+        assert i < camera.reads <= i + 40
+    entries.close()
+    ended = camera.reads
+    assert next(entries, None) is None
+    assert camera.reads == ended
+
+
+def test_the_next_frame_is_read_while_the_network_computes(clip: Path, opens: Any):
+    camera = Camera()
+    opens(camera)
+
+    class Patient(Brightest):
+        def find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            assert camera.second.wait(60)
+            return super().find(pixels)
+
+    entries = detect_video(Patient(), clip, Outputs())
+    assert next(entries)["frame"] == 0
+    entries.close()
+
+
+def test_a_camera_is_not_read_ahead(opens: Any):
+    """Its frames would be old when they are shown."""
+    camera = Camera()
+    opens(camera)
+    entries = detect_video(Brightest(), 0, Outputs())
+    for i in range(1, 4):
+        assert next(entries)["frame"] == i - 1
+        assert camera.reads == i
     entries.close()
 
 
@@ -167,6 +197,7 @@ class Camera:
     ) -> None:
         self.frame = np.full((height, width, 3), 60, np.uint8)
         self.times, self.rate, self.time = iter(times or itertools.count()), rate, 0.0
+        self.reads, self.second = 0, threading.Event()
 
     def isOpened(self) -> bool:  # noqa: N802  OpenCV's name
         return True
@@ -176,6 +207,9 @@ class Camera:
         return values.get(prop, -1.0)
 
     def read(self) -> tuple[bool, np.ndarray]:
+        self.reads += 1
+        if self.reads == 2:
+            self.second.set()
         time = next(self.times, None)
         self.time = self.time if time is None else time
         return time is not None, self.frame
@@ -187,7 +221,7 @@ class Camera:
 @pytest.fixture
 def opens(monkeypatch: pytest.MonkeyPatch) -> Callable[[Camera], None]:
     """Makes the given object what is opened as a video."""
-    return lambda camera: monkeypatch.setattr("ssh_tf.inference.video._capture", lambda *_: camera)
+    return lambda camera: monkeypatch.setattr("ssh_tf.inference.frames._capture", lambda *_: camera)
 
 
 def times_of(source: Path | int, **settings: Any) -> list[float]:
@@ -220,7 +254,7 @@ def test_a_rate_that_is_none_is_replaced(clip: Path, opens: Any, rate: float):
 def test_a_camera_s_frames_have_the_time_of_the_clock(opens: Any, monkeypatch: Any):
     seconds = iter([100.0, 101.5, 104.25])
     opens(Camera())
-    monkeypatch.setattr("ssh_tf.inference.video.time.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("ssh_tf.inference.frames.time.monotonic", lambda: next(seconds))
     assert times_of(7, frames=2) == [1.5, 4.25]
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ssh_tf.inference.results import Detections
+from ssh_tf.inference.contract import Boxes, FaceDetector
 from tests.support.small import small_config
 
 COMMANDS = (
@@ -23,7 +23,7 @@ COMMANDS = (
 )
 
 
-class Stub:
+class Stub(FaceDetector):
     """A detector that finds one face everywhere."""
 
     network = "network"
@@ -32,6 +32,8 @@ class Stub:
     def fingerprint(self) -> str:
         return "stub"
 
-    def detect(self, image: np.ndarray) -> Detections:
-        boxes = np.array([[10, 12, 30, 36]], np.float32)
-        return Detections(boxes, np.array([0.9], np.float32), image.shape[:2], image)
+    def find(self, pixels: np.ndarray) -> Boxes:
+        return np.array([[10, 12, 30, 36]], np.float32), np.array([0.9], np.float32)
+
+    def __repr__(self) -> str:
+        return "Stub()"
