@@ -67,7 +67,7 @@ class Detector(FaceDetector):
             runtime = "tensorflow"
             self._batches = Batches(network, self.config.precision, batch)
             self.window = self._batches.window
-        self.forward = load_runtime(runtime, network, self.config.precision)
+        self.forward = load_runtime(runtime, network, self.config)
 
     @staticmethod
     def load(

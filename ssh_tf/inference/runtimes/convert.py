@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ssh_tf.config import DetectConfig
 from ssh_tf.errors import UserError, explain
 from ssh_tf.files import atomic_folder, cache_folder, output_folder
 from ssh_tf.model.precision import in_precision
@@ -60,6 +61,35 @@ def write_onnx(network: SSH, path: Path) -> None:
         custom_op_handlers={"ReverseV2": (_write_channel_swap, [])},
         output_path=str(path),
     )
+
+
+def write_litert(network: SSH, path: Path) -> None:
+    """Writes the network of `network_function` as a LiteRT file, in float32.
+
+    Args:
+        network: What is written.
+        path: The file.
+    """
+    function = network_function(network, "float32")
+    module = tf.Module()
+    module.weights = [variable.value for variable in network.variables]
+    concrete = function.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
+    path.write_bytes(converter.convert())
+
+
+def require_float32(runtime: str, config: DetectConfig) -> None:
+    """Refuses other precisions for a runtime that has none.
+
+    Raises:
+        UserError: Naming runtimes that have it.
+    """
+    if config.precision != "float32":
+        others = "openvino" if config.precision == "int8" else "openvino or tensorflow"
+        raise UserError(
+            f"{runtime} computes in float32 on CPUs, not in {config.precision}. Choose the runtime "
+            f"{others}."
+        )
 
 
 def _write_channel_swap(graph: Any, node: Any, *_: Any) -> None:

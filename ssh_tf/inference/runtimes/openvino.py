@@ -6,39 +6,35 @@ from pathlib import Path
 import numpy as np
 import openvino
 
+from ssh_tf.config import DetectConfig
 from ssh_tf.inference.arrays import Forward
-from ssh_tf.inference.runtimes.convert import converted, network_function
+from ssh_tf.inference.runtimes.convert import OPSET, converted, network_function
 from ssh_tf.model.ssh import SSH
 
 _LOG = logging.getLogger(__name__)
 
-_MODEL = "network.xml"
-# Of a precision: OpenVINO's name for it, and what its CPU plugin calls the ability.
-_HINTS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "float16": ("f16", "FP16")}
+_MODEL, _INT8 = "network.xml", "network_int8.onnx"
+# Of a precision: OpenVINO's name for it, and what its CPU plugin calls the ability. Of int8: for
+# the layers that stay out of it.
+_HINTS = {
+    "float32": ("f32", "FP32"),
+    "bfloat16": ("bf16", "BF16"),
+    "float16": ("f16", "FP16"),
+    "int8": ("bf16", "BF16"),
+}
 
 
-def load(network: SSH, precision: str) -> Forward:
+def load(network: SSH, config: DetectConfig) -> Forward:
     """Returns the function that runs a network in OpenVINO, on the CPU.
 
     Args:
         network: Computes in float32.
-        precision: `DetectConfig.precision`. Where the CPU lacks it, a warning says that OpenVINO
+        config: Says in which precision. Where the CPU lacks it, a warning says that OpenVINO
             computes in float32.
     """
     core = openvino.Core()
-    hint, ability = _HINTS[precision]
-    if ability not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        _LOG.warning("This CPU has no %s: OpenVINO computes in float32.", precision)
-        hint = "f32"
-
-    def convert(folder: Path) -> None:
-        function = network_function(network, "float32").get_concrete_function()
-        model = openvino.convert_model(function)
-        openvino.save_model(model, folder / _MODEL, compress_to_fp16=False)
-
-    with converted(network, f"openvino-{openvino.__version__.split('-')[0]}", convert) as folder:
-        model = core.read_model(folder / _MODEL)
-    options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    model = _int8(core, network, config) if config.precision == "int8" else _float(core, network)
+    options = {"INFERENCE_PRECISION_HINT": _hint(core, config), "PERFORMANCE_HINT": "LATENCY"}
     compiled = core.compile_model(model, "CPU", options)
 
     def forward(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -46,3 +42,36 @@ def load(network: SSH, precision: str) -> Forward:
         return {port.any_name: output for port, output in outputs.items()}
 
     return forward
+
+
+def _hint(core: openvino.Core, config: DetectConfig) -> str:
+    hint, ability = _HINTS[config.precision]
+    if ability in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        return hint
+    if config.precision != "int8":
+        _LOG.warning("This CPU has no %s: OpenVINO computes in float32.", config.precision)
+    return "f32"
+
+
+def _float(core: openvino.Core, network: SSH) -> openvino.Model:
+    def convert(folder: Path) -> None:
+        function = network_function(network, "float32").get_concrete_function()
+        model = openvino.convert_model(function)
+        openvino.save_model(model, folder / _MODEL, compress_to_fp16=False)
+
+    with converted(network, f"openvino-{openvino.__version__.split('-')[0]}", convert) as folder:
+        return core.read_model(folder / _MODEL)
+
+
+def _int8(core: openvino.Core, network: SSH, config: DetectConfig) -> openvino.Model:
+    # Not before it is needed: it brings ONNX.
+    from ssh_tf.inference.runtimes import quantize
+
+    images = quantize.calibration_images(config.calibration)
+
+    def convert(folder: Path) -> None:
+        quantize.write_int8(network, folder / _INT8, images)
+
+    form = f"int8-onnx-{OPSET}-{quantize.images_hash(images)[:20]}"
+    with converted(network, form, convert) as folder:
+        return core.read_model(folder / _INT8)

@@ -57,8 +57,8 @@ def test_every_runtime_finds_the_same_faces(network: SSH, runtime: str, size: tu
 def test_reduced_precision_moves_outputs_a_little(network: SSH, runtime: str, precision: str):
     needs(runtime)
     images = picture(64, 96)[np.newaxis].astype(np.float32)
-    exact = load_runtime("tensorflow", network, "float32")(images)
-    rounded = load_runtime(runtime, network, precision)(images)
+    exact = load_runtime("tensorflow", network, DetectConfig())(images)
+    rounded = load_runtime(runtime, network, DetectConfig(precision=precision))(images)
     for name, expected in exact.items():
         assert rounded[name].dtype == np.float32
         assert rounded[name].shape == expected.shape
@@ -70,7 +70,7 @@ def test_reduced_precision_moves_outputs_a_little(network: SSH, runtime: str, pr
 def test_onnx_runtime_says_that_it_has_no_reduced_precision(network: SSH):
     needs("onnxruntime")
     with pytest.raises(UserError, match=r"float32 on CPUs, not in bfloat16. Choose"):
-        load_runtime("onnxruntime", network, "bfloat16")
+        load_runtime("onnxruntime", network, DetectConfig(precision="bfloat16"))
 
 
 @pytest.mark.parametrize(("runtime", "extra"), [("openvino", "openvino"), ("onnxruntime", "onnx")])
@@ -81,12 +81,12 @@ def test_a_missing_runtime_names_its_extra(
     with pytest.raises(
         UserError, match=rf"needs {runtime}.*Install it: pip install 'ssh-tf\[{extra}\]'"
     ):
-        load_runtime(runtime, network, "float32")
+        load_runtime(runtime, network, DetectConfig())
 
 
 def test_an_unknown_runtime_is_refused(network: SSH):
     with pytest.raises(ValueError, match=r"one of auto, tensorflow.*Received: 'caffe'"):
-        load_runtime("caffe", network, "float32")
+        load_runtime("caffe", network, DetectConfig())
 
 
 @pytest.mark.parametrize(
