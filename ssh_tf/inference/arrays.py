@@ -185,13 +185,28 @@ def joint_nms(boxes: np.ndarray, scores: np.ndarray, config: DetectConfig) -> Bo
     return boxes[chosen], scores[chosen]
 
 
+def found_again(boxes: np.ndarray, expected: np.ndarray, least_iou: float = 0.8) -> np.ndarray:
+    """Says which expected boxes a box covers: how reduced precision is compared with float32.
+
+    Args:
+        boxes: `[D, 4]` official corners.
+        expected: `[E, 4]` official corners.
+        least_iou: Of a box with the expected one.
+
+    Returns:
+        `[E]` bool.
+    """
+    iou = _iou(_half_open(expected), _half_open(boxes))
+    covered: np.ndarray = (iou >= least_iou).any(axis=1)
+    return covered
+
+
 def _survivors(boxes: np.ndarray, config: DetectConfig) -> np.ndarray:
     """Returns the rows of boxes `[K, 4]`, best first, that overlap no better survivor.
 
     In blocks: NumPy compares many boxes with all others in little more time than one.
     """
-    corners = np.ascontiguousarray(boxes.T)  # [4, K]
-    corners[2:] += 1.0
+    corners = _half_open(boxes)
     most = len(boxes) if config.max_detections is None else config.max_detections
     left, chosen = np.arange(len(boxes)), np.arange(0)
     while left.size and len(chosen) < most:
@@ -205,6 +220,13 @@ def _survivors(boxes: np.ndarray, config: DetectConfig) -> np.ndarray:
         chosen = np.concatenate([chosen, block])
         left = left[~(_iou(corners[:, block], corners[:, left]) > config.nms_iou).any(axis=0)]
     return chosen[:most]
+
+
+def _half_open(boxes: np.ndarray) -> np.ndarray:
+    """Returns official corners `[K, 4]` as columns `[4, K]` that end behind the last pixel."""
+    corners = np.array(boxes.T, order="C")
+    corners[2:] += 1.0
+    return corners
 
 
 def _iou(ones: np.ndarray, others: np.ndarray) -> np.ndarray:

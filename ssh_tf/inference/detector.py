@@ -18,7 +18,7 @@ from ssh_tf.inference.batches import Batches
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.exported import ExportedDetector, find_saved_model
 from ssh_tf.inference.memory import within_memory
-from ssh_tf.inference.runtimes.choice import load_runtime
+from ssh_tf.inference.runtimes.choice import choose_runtime, load_runtime
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import load_network
 from ssh_tf.progress import Progress, silent
@@ -42,6 +42,7 @@ class Detector(FaceDetector):
     Attributes:
         network: As given.
         config: As given.
+        runtime: What runs the network; of `auto`, what it chose.
         forward: Runs the network: `[1, H, W, 3]` float32 RGB at its scale to its outputs.
         window: How many images are looked through for `batch` of one size.
 
@@ -67,7 +68,8 @@ class Detector(FaceDetector):
             runtime = "tensorflow"
             self._batches = Batches(network, self.config.precision, batch)
             self.window = self._batches.window
-        self.forward = load_runtime(runtime, network, self.config)
+        self.runtime = choose_runtime(runtime, self.config.precision)
+        self.forward = load_runtime(self.runtime, network, self.config)
 
     @staticmethod
     def load(
@@ -177,4 +179,4 @@ class Detector(FaceDetector):
         return find_boxes(scaled, outputs(), self.config)
 
     def __repr__(self) -> str:
-        return f"Detector({self.network.name}, {self.config!r})"
+        return f"Detector({self.network.name}, runtime={self.runtime!r}, {self.config!r})"

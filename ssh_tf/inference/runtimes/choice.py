@@ -33,26 +33,39 @@ _PRECISIONS = {
 }
 
 
-def load_runtime(name: str, network: SSH, config: DetectConfig) -> Forward:
-    """Returns the function that runs a network in one of `RUNTIMES`.
+def choose_runtime(name: str, precision: str) -> str:
+    """Returns the runtime that one of `RUNTIMES` stands for.
 
     Args:
         name: `auto` takes the fastest that is installed, and logs which.
+        precision: `DetectConfig.precision`.
+
+    Raises:
+        UserError: If the runtime, or what makes `int8`, is not installed.
+        ValueError: For another name.
+    """
+    if name not in RUNTIMES:
+        raise ValueError(f"`runtime` must be one of {', '.join(RUNTIMES)}. Received: {name!r}")
+    if name == "auto":
+        name = fastest_runtime(precision)
+        _LOG.info("Runtime: %s, the fastest that is installed", name)
+    require(name)
+    if precision == "int8" and name == "openvino":
+        require("int8")
+    return name
+
+
+def load_runtime(name: str, network: SSH, config: DetectConfig) -> Forward:
+    """Returns the function that runs a network.
+
+    Args:
+        name: What `choose_runtime` returned.
         network: Computes in float32.
         config: Its `precision` and `calibration`.
 
     Raises:
-        UserError: If the runtime is not installed, or has not that precision.
-        ValueError: For another name.
+        UserError: If the runtime has not that precision.
     """
-    if name not in RUNTIMES:
-        raise ValueError(f"`name` must be one of {', '.join(RUNTIMES)}. Received: {name!r}")
-    if name == "auto":
-        name = fastest_runtime(config.precision)
-        _LOG.info("Runtime: %s, the fastest that is installed", name)
-    require(name)
-    if config.precision == "int8":
-        require("int8")
     module = importlib.import_module(f"ssh_tf.inference.runtimes.{name}")
     forward: Forward = module.load(network, config)
     return forward

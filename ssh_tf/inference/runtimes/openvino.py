@@ -34,7 +34,7 @@ def load(network: SSH, config: DetectConfig) -> Forward:
     """
     core = openvino.Core()
     model = _int8(core, network, config) if config.precision == "int8" else _float(core, network)
-    options = {"INFERENCE_PRECISION_HINT": _hint(core, config), "PERFORMANCE_HINT": "LATENCY"}
+    options = {"INFERENCE_PRECISION_HINT": precision_hint(core, config.precision), "PERFORMANCE_HINT": "LATENCY"}
     compiled = core.compile_model(model, "CPU", options)
 
     def forward(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -44,12 +44,20 @@ def load(network: SSH, config: DetectConfig) -> Forward:
     return forward
 
 
-def _hint(core: openvino.Core, config: DetectConfig) -> str:
-    hint, ability = _HINTS[config.precision]
+def precision_hint(core: openvino.Core, precision: str) -> str:
+    """Returns OpenVINO's name of the arithmetic to ask for on this CPU.
+
+    Without it, OpenVINO takes bfloat16 of itself on the CPUs that have it.
+
+    Args:
+        core: Knows the CPU.
+        precision: `DetectConfig.precision`.
+    """
+    hint, ability = _HINTS[precision]
     if ability in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return hint
-    if config.precision != "int8":
-        _LOG.warning("This CPU has no %s: OpenVINO computes in float32.", config.precision)
+    if precision != "int8":
+        _LOG.warning("This CPU has no %s: OpenVINO computes in float32.", precision)
     return "f32"
 
 

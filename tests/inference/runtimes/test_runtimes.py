@@ -13,7 +13,7 @@ from ssh_tf.errors import UserError
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import detection_function
 from ssh_tf.inference.runtimes import RUNTIMES, choice, convert
-from ssh_tf.inference.runtimes.choice import fastest_runtime, load_runtime
+from ssh_tf.inference.runtimes.choice import choose_runtime, fastest_runtime, load_runtime
 from ssh_tf.model.ssh import SSH
 from tests.support.small import narrow_network, picture
 
@@ -73,20 +73,21 @@ def test_onnx_runtime_says_that_it_has_no_reduced_precision(network: SSH):
         load_runtime("onnxruntime", network, DetectConfig(precision="bfloat16"))
 
 
-@pytest.mark.parametrize(("runtime", "extra"), [("openvino", "openvino"), ("onnxruntime", "onnx")])
+@pytest.mark.parametrize(("runtime", "extra"), [("openvino", "openvino"), ("onnxruntime", "onnx"), ("litert", "litert")]
+)
 def test_a_missing_runtime_names_its_extra(
-    network: SSH, monkeypatch: pytest.MonkeyPatch, runtime: str, extra: str
+    monkeypatch: pytest.MonkeyPatch, runtime: str, extra: str
 ):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
-        UserError, match=rf"needs {runtime}.*Install it: pip install 'ssh-tf\[{extra}\]'"
+        UserError, match=rf"{runtime} needs \w+.*Install it: pip install 'ssh-tf\[{extra}\]'"
     ):
-        load_runtime(runtime, network, DetectConfig())
+        choose_runtime(runtime, "float32")
 
 
-def test_an_unknown_runtime_is_refused(network: SSH):
+def test_an_unknown_runtime_is_refused():
     with pytest.raises(ValueError, match=r"one of auto, tensorflow.*Received: 'caffe'"):
-        load_runtime("caffe", network, DetectConfig())
+        choose_runtime("caffe", "float32")
 
 
 @pytest.mark.parametrize(
