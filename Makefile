@@ -43,11 +43,15 @@ type: setup
 arch: setup
 	$(BIN)/lint-imports
 
+# The documentation's site, build/site: warnings are errors, every link and anchor is checked.
+docs: setup
+	$(BIN)/python -m docs.tools.build
+
 # Compiles export/cpp against the installed TensorFlow and runs an export through LoadSavedModel.
 check-cpp: setup
 	$(BIN)/python -m pytest tests/export/test_savedmodel.py -k c_plus_plus
 
-check: lint type arch test
+check: lint type arch docs test
 
 # The pictures of docs/gallery/.
 gallery: setup

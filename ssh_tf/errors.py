@@ -66,7 +66,7 @@ def explain(error: Exception) -> str:
             TensorFlow's `OpError` and HDF5's errors: what is advised depends on the cause alone.
 
     Returns:
-        `PATH: reason. Advice.`, without the parts that are not known.
+        Path, reason and advice as one line, without the parts that are not known.
     """
     code = error_code(error)
     filename = getattr(error, "filename", None)

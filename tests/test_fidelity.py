@@ -58,7 +58,7 @@ def test_rule_has_a_source_a_place_and_a_test_that_exist(row: list[str]):
             assert name in definitions(path), f"{path} has no {name}"
 
 
-DECISIONS = [*sorted((ROOT / "docs" / "decisions").glob("*.md")), ROOT / "CONTRIBUTING.md"]
+DECISIONS = [*sorted((ROOT / "docs" / "decisions").glob("*.md")), ROOT / "docs" / "rules.md"]
 ROOMS = "|".join(path.name for path in (ROOT / "ssh_tf").iterdir() if path.is_dir())
 PLACE = re.compile(rf"`((?:tests|ssh_tf|benchmarks|{ROOMS})/[\w/]+\.\w+)(?:::(\w+))?")
 MEMBER = re.compile(rf"`(\w+)` in `((?:{ROOMS})/[\w/]+\.py)`")

@@ -1,6 +1,7 @@
 """Rules that keep whole kinds of faults out: what library code must not do, and what does it.
 
-CONTRIBUTING names the kinds. Each rule is a pattern of source lines and the files that may have it.
+docs/rules.md names the kinds. Each rule is a pattern of source lines and the files that may
+have it.
 """
 
 import ast

@@ -3,22 +3,28 @@
 import argparse
 import dataclasses
 import json
+import logging
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ssh_tf.cli.flags import Command, add_model, load_network_detector, positive
-from ssh_tf.cli.terminal import import_tensorflow, say
-from ssh_tf.config import DetectConfig, ModelConfig
-from ssh_tf.files import output_file, write_text
+from ssh_tf.cli.flags import Command, positive, whole
+from ssh_tf.cli.terminal import import_tensorflow, progress, say
+from ssh_tf.config import PRECISIONS
+from ssh_tf.errors import UserError
+from ssh_tf.files import output_folder
+from ssh_tf.inference.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
-    from ssh_tf.inference.timing import Timing
+    from ssh_tf.inference.benchmark.cases import Case, Spec
+    from ssh_tf.inference.benchmark.timing import Timing
 
-HEADER = (
-    "runtime     precision input        network   GFLOP/s  of matrix   end to end   ratio   "
-    "decode  resize   boxes"
-)
+_LOG = logging.getLogger("ssh_tf")
+_ALL = "all"
+# Columns of names, and the narrowest one of numbers.
+_NAMES, _LEAST = 3, 7
 # Paper, Table 2.
 SIZES = ((400, 800), (600, 1000), (800, 1200), (1200, 1600))
 
@@ -26,7 +32,16 @@ SIZES = ((400, 800), (600, 1000), (800, 1200), (1200, 1600))
 def add_commands(command: Command) -> None:
     """Declares the commands of this file."""
     add = command("benchmark", _benchmark, "time the network, and detection end to end")
-    add_model(add, required=False)
+    add(
+        "--model",
+        default="vgg16",
+        metavar="NAME,NAME",
+        help="names (ssh-tf models), run folders or weights files; vgg16 is the official network "
+        "with random weights (default: %(default)s)",
+    )
+    add("--runtime", choices=(_ALL, *RUNTIMES), default="tensorflow", help="what runs them")
+    add("--precision", choices=(_ALL, *PRECISIONS), default="float32", help="their arithmetic")
+    add("--batch", type=whole(1, 1024), nargs="+", default=[1], help="images at once")
     add(
         "--sizes",
         type=_size,
@@ -35,9 +50,16 @@ def add_commands(command: Command) -> None:
         metavar="HxW",
         help="network inputs, px (default: those of the paper's Table 2)",
     )
-    add("--all", action="store_true", help="every installed runtime and precision, in turns")
-    add("--csv", type=Path, help="also write the table to this file")
+    add("--photos", type=Path, help="folder of the photos (default: a drawn picture)")
+    add(
+        "--peer",
+        nargs="+",
+        default=[],
+        metavar="FILE.onnx",
+        help="public detectors on the same photos: YuNet, RetinaFace-MobileNet, Ultra-Light",
+    )
     add("--runs", type=positive, default=5, help="timed runs of each (default: %(default)s)")
+    add("--out", type=Path, help="folder for the table as CSV, Markdown and a bar chart")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -48,62 +70,102 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:
-    if arguments.csv is not None:
-        output_file(arguments.csv)
+    photos = _photos(arguments)
+    out = None if arguments.out is None else output_folder(arguments.out)
     import_tensorflow()
+    from ssh_tf.inference.benchmark import report, timing
+
+    cases = _cases(arguments)
+    device, rate = _device(), timing.matrix_flops_per_second()
+    memory = _memory(cases, arguments.sizes)
+    say(f"{device}: {rate / 1e9:,.0f} GFLOP/s in a matrix product of 2048 x 2048, float32", "")
+    widths = _widths([case.spec for _, case in cases], report.TITLES)
+    say(_line(report.TITLES, widths))
+    rows = []
+    for size in arguments.sizes:
+        measured = timing.time_cases([case for _, case in cases], size, arguments.runs, photos)
+        for row, peaks in zip(measured, memory, strict=True):
+            rows.append(dataclasses.replace(row, memory_mib=peaks[size]))
+            say(_line(report.cells(rows[-1], rate), widths))
+    say("", f"Medians of {arguments.runs} runs", "")
+    if out is not None:
+        report.write_report(out, rows, device=device, matrix_rate=rate)
+        say(f"Table and chart in {out}", "")
+    say(json.dumps(_report(rows, device, rate)))
+
+
+def _photos(arguments: argparse.Namespace) -> list[Path]:
+    if arguments.photos is None:
+        return []
+    from ssh_tf.imaging.folders import find_images
+
+    return [path for path, _ in find_images([arguments.photos]).images]
+
+
+def _cases(arguments: argparse.Namespace) -> "list[tuple[Spec, Case]]":
+    """Loads what is timed; of all variants, those that can't be loaded are named and left out."""
+    from ssh_tf.inference.benchmark.cases import Spec, load_case, specs
+    from ssh_tf.inference.runtimes.choice import installed_variants
+
+    everything = _ALL in (arguments.runtime, arguments.precision)
+    chosen = [(arguments.runtime, arguments.precision)]
+    variants = [v for v in installed_variants() if _fits(arguments, v)] if everything else chosen
+    wanted = specs(arguments.model.split(","), variants, arguments.batch)
+    cases = []
+    for spec in [*wanted, *(Spec(peer) for peer in arguments.peer)]:
+        try:
+            cases.append((spec, load_case(spec)))
+        except UserError as error:
+            if not everything or spec not in wanted:
+                raise
+            _LOG.warning("Left out: %s, %s: %s", spec.runtime, spec.precision, error)
+    if not cases:
+        raise UserError("There is nothing to time. Name another --runtime or --precision.")
+    return cases
+
+
+def _fits(arguments: argparse.Namespace, variant: tuple[str, str]) -> bool:
+    wanted = (arguments.runtime, arguments.precision)
+    return all(one in (_ALL, other) for one, other in zip(wanted, variant, strict=True))
+
+
+def _memory(
+    cases: "Sequence[tuple[Spec, Case]]", sizes: Sequence[tuple[int, int]]
+) -> list[dict[tuple[int, int], float]]:
+    from ssh_tf.inference.benchmark.memory import peak_memory
+
+    tick, peaks = progress("measure memory", len(cases)), []
+    for spec, case in cases:
+        peaks.append(peak_memory(case, spec, sizes))
+        tick()
+    return peaks
+
+
+def _device() -> str:
     import tensorflow as tf
 
-    from ssh_tf.inference import timing
-    from ssh_tf.inference.runtimes.choice import installed_variants
-    from ssh_tf.model.weights import build_network
-
-    if arguments.model is None:
-        network = build_network(ModelConfig(weights="random"), seed=0)
-        config = DetectConfig(precision=arguments.precision or "float32")
-    else:
-        detector = load_network_detector(arguments)
-        network, config = detector.network, detector.config
-    chosen: tuple[str, str] = (arguments.runtime or "tensorflow", config.precision)
-    variants = installed_variants() if arguments.all else [chosen]
     gpus = tf.config.list_physical_devices("GPU")
-    device = tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else "CPU"
-    rate = timing.matrix_flops_per_second()
-    say(
-        f"{device}: {rate / 1e9:,.0f} GFLOP/s in a matrix product of 2048 x 2048, float32",
-        "",
-        HEADER,
-    )
-    results = []
-    for size in arguments.sizes:
-        for result in timing.time_detection(network, config, size, arguments.runs, variants):
-            results.append(dataclasses.asdict(result) | {"ratio": result.ratio})
-            say(_row(result, rate))
-    if arguments.csv is not None:
-        write_text(arguments.csv, _table(results))
-    memory = timing.peak_memory_mib()
-    say("", f"Peak memory {memory:,.0f} MiB; medians of {arguments.runs} runs, batch 1", "")
-    report = {"device": device, "matrix_gflops": rate / 1e9, "peak_memory_mib": memory}
-    say(json.dumps(report | {"results": results}))
+    if gpus:
+        return str(tf.config.experimental.get_device_details(gpus[0])["device_name"])
+    return f"CPU, {os.cpu_count()} cores"
 
 
-def _table(results: list[dict[str, Any]]) -> str:
-    """Returns the results as CSV, a stage per column."""
-    rows = [{**{k: v for k, v in row.items() if k != "stages"}, **row["stages"]} for row in results]
-    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
-    return "\n".join(lines) + "\n"
-
-
-def _row(result: "Timing", rate: float) -> str:
-    speed, ms = result.flops / result.network, 1e3
-    cells = [
-        f"{result.runtime:11}",
-        f"{result.precision:9}",
-        f"{f'{result.height}x{result.width}':10}",
-        f"{ms * result.network:6.0f} ms",
-        f"{speed / 1e9:9,.0f}",
-        f"{100 * speed / rate:9.0f} %",
-        f"{ms * result.end_to_end:9.0f} ms",
-        f"{result.ratio:7.3f} ",
-        *(f"{ms * seconds:7.1f}" for seconds in result.stages.values()),
+def _widths(specs: "Sequence[Spec]", titles: Sequence[str]) -> list[int]:
+    """Returns the columns' widths: those of the names on the left, of the titles beyond."""
+    names = [
+        max(map(len, column)) for column in zip(*(spec[:_NAMES] for spec in specs), strict=True)
     ]
-    return " ".join(cells)
+    return [*names, *(max(_LEAST, len(title)) for title in titles[_NAMES:])]
+
+
+def _line(texts: Sequence[str], widths: Sequence[int]) -> str:
+    cells = zip(texts, widths, strict=True)
+    return "  ".join(
+        text.ljust(width) if i < _NAMES else text.rjust(width)
+        for i, (text, width) in enumerate(cells)
+    ).rstrip()
+
+
+def _report(rows: "Sequence[Timing]", device: str, rate: float) -> dict[str, object]:
+    results = [dataclasses.asdict(row) | {"ratio": row.ratio} for row in rows]
+    return {"device": device, "matrix_gflops": rate / 1e9, "results": results}

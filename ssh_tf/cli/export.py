@@ -57,10 +57,10 @@ def _export(arguments: argparse.Namespace) -> None:
         return
     if given := [f"--{name}" for name in _SAVEDMODEL_FLAGS if getattr(arguments, name)]:
         raise UserError(f"{' and '.join(given)} belong to --format savedmodel alone. Remove them.")
-    from ssh_tf.inference.runtimes.choice import require
+    from ssh_tf.inference.runtimes.choice import require_runtime
 
     for runtime in runtimes:
-        require(runtime)
+        require_runtime(runtime)
     detector = load_network_detector(arguments)
     module = importlib.import_module(f"ssh_tf.export.{arguments.format}")
     export = getattr(module, f"export_{arguments.format}")

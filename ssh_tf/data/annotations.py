@@ -29,7 +29,8 @@ class AnnotatedImage:
             boxes may cross the border. `F` may be 0.
         attributes: `[F, 6]` int64 in `ATTRIBUTES` order; 0 where the file has none.
         given: The attributes that the file has.
-        file: Where the rows are, as messages begin: `boxes.csv:`, `faces.json: annotation `.
+        file: Where the rows are, as messages begin: `boxes.csv:`, or `faces.json: annotation` and a
+            blank.
         rows: Number of each box's row in it; empty if unknown.
         declared_size: Height and width in px that the annotations state for the image, if any.
     """

@@ -172,15 +172,16 @@ def overlaps(ellipses: np.ndarray, regions: np.ndarray, size: tuple[int, int]) -
     """
     width, height = size
     paint = ellipse_mask if regions.shape[1] == len(_ELLIPSE) else rectangle_mask
-    masks = [ellipse_mask(row, width, height).ravel() for row in ellipses]
-    faces = np.array(masks, np.float32).reshape(-1, width * height)
-    areas = faces.sum(axis=1)
+    masks = [ellipse_mask(row, width, height) for row in ellipses]
+    faces = np.array(masks, np.float32).reshape(-1, height, width)
+    areas = faces.sum(axis=(1, 2))
     iou = np.zeros((len(ellipses), len(regions)))
     # One mask at a time: an image may have thousands of detections.
     for column, region in enumerate(regions):
-        mask = paint(region, width, height).ravel().astype(np.float32)
+        x, y, w, h = cv2.boundingRect(mask := paint(region, width, height))  # all else is zeros
+        mask = mask[y : y + h, x : x + w].astype(np.float32)
         # Counts of pixels are exact in float32 up to 16 million.
-        inter = faces @ mask
+        inter = np.tensordot(faces[:, y : y + h, x : x + w], mask)  # [F]
         union = areas + mask.sum() - inter
         np.divide(inter, union, out=iou[:, column], where=union > 0, dtype=np.float64)
     return iou

@@ -40,7 +40,7 @@ def test_other_formats_are_written_by_their_own_function(
         assert (network, config) == (Stub.network, Stub.config)
         return out
 
-    monkeypatch.setattr("ssh_tf.inference.runtimes.choice.require", lambda name: None)
+    monkeypatch.setattr("ssh_tf.inference.runtimes.choice.require_runtime", lambda name: None)
     monkeypatch.setitem(sys.modules, "ssh_tf.export.onnx", SimpleNamespace(export_onnx=export))
     assert cli.main(["export", "--model", "m", "--format", "onnx", "--precision", "bfloat16"]) == 0
     assert capsys.readouterr().out == "Exported export/ssh.onnx\n"

@@ -89,7 +89,7 @@ def test_official_faces_are_covered_as_published(
 ):
     truth = load_ground_truth(test_data / "wider" / "ground_truth")
     boxes = np.concatenate(
-        [f[kept] for f, kept in zip(truth.faces, truth.kept[setting], strict=True)]
+        [f[counted] for f, counted in zip(truth.faces, truth.counted[setting], strict=True)]
     ).astype(np.float64)
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     covered = best_anchor_iou(corners, scale, MODULES) >= 0.5

@@ -1,6 +1,7 @@
 """The training loop: replicas, accumulation, resuming, and what stops it."""
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -41,6 +42,7 @@ LIGHT = {
         for i, s in ((1, 1), (2, 4), (3, 16))
     ],
 }
+MODELS: dict[str, dict[str, Any]] = {"mobilenet": LIGHT, "vgg16": {"weights": "random"}}
 # One face in the first image, three in the second: replicas have unequal numbers of positives.
 FACES = [[[8, 8, 30, 34]], [[2, 2, 20, 22], [70, 4, 92, 30], [24, 24, 84, 90]]]
 
@@ -96,25 +98,25 @@ def updated(config: Config, devices: list[str]) -> tuple[dict[str, float], State
     return terms | {"norm": float(local(norm)[0])}, state
 
 
-@pytest.fixture(scope="module", params=["mobilenet", "vgg16"])
-def joined(request: pytest.FixtureRequest) -> tuple[dict, dict[str, float], list[np.ndarray]]:
-    """One device, both images in one batch: network, terms and velocities after an update."""
-    model = LIGHT if request.param == "mobilenet" else {"weights": "random"}
-    config = settings(model, images_per_update=2, images_per_replica=2)
+@functools.cache
+def joined(backbone: str) -> tuple[dict[str, float], list[np.ndarray]]:
+    """One device, both images in one batch: terms and velocities after an update."""
+    config = settings(MODELS[backbone], images_per_update=2, images_per_replica=2)
     terms, state = updated(config, ["CPU:0"])
-    return model, terms, velocities_of(state)
+    return terms, velocities_of(state)
 
 
 @pytest.mark.parametrize(
-    "devices",
+    ("backbone", "devices"),
     [
-        pytest.param(["CPU:0", "CPU:1"], id="two-replicas"),
-        pytest.param(["CPU:0"], id="two-micro-batches"),
+        pytest.param("mobilenet", ["CPU:0", "CPU:1"], id="mobilenet-two-replicas"),
+        pytest.param("mobilenet", ["CPU:0"], id="mobilenet-two-micro-batches"),
+        pytest.param("vgg16", ["CPU:0", "CPU:1"], id="vgg16-two-replicas"),
     ],
 )
-def test_an_update_is_the_same_however_its_images_are_spread(joined, devices):
-    model, terms, velocities = joined
-    config = settings(model, images_per_update=2, images_per_replica=1)
+def test_an_update_is_the_same_however_its_images_are_spread(backbone: str, devices: list[str]):
+    terms, velocities = joined(backbone)
+    config = settings(MODELS[backbone], images_per_update=2, images_per_replica=1)
     their_terms, state = updated(config, devices)
     assert terms["m1_positives"] > 0
     assert terms["m2_positives"] > 0
@@ -122,8 +124,8 @@ def test_an_update_is_the_same_however_its_images_are_spread(joined, devices):
     # After the first update a velocity is -lr x gradient: comparing them compares gradients.
     for ours, theirs in zip(velocities, velocities_of(state), strict=True):
         np.testing.assert_allclose(theirs, ours, atol=1e-5 * np.abs(ours).max())
-    for kept in state.accumulators:
-        assert not np.any(kept.numpy())
+    for accumulator in state.accumulators:
+        assert not np.any(accumulator.numpy())
 
 
 def velocities_of(state: State) -> list[np.ndarray]:
@@ -192,28 +194,23 @@ class KilledError(Exception):
     pass
 
 
-def test_a_resumed_run_ends_with_the_same_bits(records: Path, undisturbed: Path, tmp_path: Path):
+def test_a_run_killed_and_then_stopped_ends_with_the_same_bits(
+    records: Path, undisturbed: Path, tmp_path: Path
+):
     def kill(step: int, logs: object) -> None:
         if step == 3:  # one step after the checkpoint of step 2
             raise KilledError
 
-    config = on_records(records, **FULL)
-    with pytest.raises(KilledError):
-        train(config, tmp_path, on_step=kill)
-    train(config, tmp_path)
-    assert_same_end(tmp_path, undisturbed)
-
-
-def test_a_signal_leaves_a_checkpoint_of_the_very_last_step(
-    records: Path, undisturbed: Path, tmp_path: Path
-):
-    def send(step: int, logs: object) -> None:
+    def stop(step: int, logs: object) -> None:
         if step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
     config, before = on_records(records, **FULL), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KilledError):
+        train(config, tmp_path, on_step=kill)
+    assert Checkpoints(tmp_path / "checkpoints").steps()[-1] == 2
     with pytest.raises(InterruptedRunError, match="after step 3, which is saved") as stopped:
-        train(config, tmp_path, on_step=send)
+        train(config, tmp_path, on_step=stop)
     assert stopped.value.number == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == before
     assert Checkpoints(tmp_path / "checkpoints").steps()[-1] == 3
@@ -304,6 +301,8 @@ def test_a_validation_that_was_not_reached_is_made_up(records: Path, tmp_path: P
 def test_a_signal_before_the_first_update_ends_the_run(
     records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    before = signal.getsignal(signal.SIGINT)
+
     def swallow(config: Config, *others: object, **more: object) -> State:
         with contextlib.suppress(InterruptedRunError):  # as some libraries do
             os.kill(os.getpid(), signal.SIGINT)
@@ -313,7 +312,7 @@ def test_a_signal_before_the_first_update_ends_the_run(
     with pytest.raises(InterruptedRunError, match="stopped by SIGINT before the first update"):
         train(on_records(records, steps=1), tmp_path)
     assert not (tmp_path / "checkpoints").exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_other_settings_are_told(

@@ -59,11 +59,10 @@ def draw_image(
         smallest_px: Minimum face height, px.
 
     Returns:
-        rgb: `[height, width, 3]` uint8.
-        boxes: `[F, 4]` float32, whole `x, y, w, h` in px. `F` may be 0.
-        attributes: `[F, 6]` int64 in `ATTRIBUTES` order: blur and occlusion follow the true
-            sigma and covered share. A face covered by more than 70 % is flagged invalid, one by
-            more than 90 % is not listed.
+        `(rgb, boxes, attributes)`: `[height, width, 3]` uint8; `[F, 4]` float32, whole `x, y, w, h`
+        in px, `F` may be 0; `[F, 6]` int64 in `ATTRIBUTES` order: blur and occlusion follow the
+        true sigma and covered share. A face covered by more than 70 % is flagged invalid, one by
+        more than 90 % is not listed.
     """
     scene = Scene(
         image=draw_background(rng, height, width),

@@ -49,9 +49,9 @@ def choose_runtime(name: str, precision: str) -> str:
     if name == "auto":
         name = fastest_runtime(precision)
         _LOG.info("Runtime: %s, the fastest that is installed", name)
-    require(name)
+    require_runtime(name)
     if precision == "int8" and name == "openvino":
-        require("int8")
+        require_runtime("int8")
     return name
 
 
@@ -71,7 +71,7 @@ def load_runtime(name: str, network: SSH, config: DetectConfig) -> Forward:
     return forward
 
 
-def require(name: str) -> None:
+def require_runtime(name: str) -> None:
     """Refuses a runtime, or `int8`, that is not installed.
 
     Raises:
