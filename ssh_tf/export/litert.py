@@ -8,9 +8,8 @@ from ssh_tf.config import DetectConfig
 from ssh_tf.errors import UserError
 from ssh_tf.export.verify import example_image
 from ssh_tf.files import atomic_path, output_file
-from ssh_tf.inference.runtimes.convert import require_float32, write_litert
+from ssh_tf.inference.runtimes.convert import network_function, require_float32, write_litert
 from ssh_tf.inference.runtimes.litert import run_litert
-from ssh_tf.inference.runtimes.tensorflow import load
 from ssh_tf.model.ssh import SSH
 
 # Of logits and deltas: the order of sums.
@@ -42,7 +41,7 @@ def export_litert(network: SSH, config: DetectConfig, out: str | Path) -> Path:
     require_float32("litert", config)
     output_file(path)
     images = example_image()[np.newaxis].astype(np.float32)
-    expected = load(network, config)(images)
+    expected = network_function(network)(images)
     with atomic_path(path) as temporary:
         write_litert(network, temporary)
         found = run_litert(temporary.read_bytes())(images)

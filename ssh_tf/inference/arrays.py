@@ -14,8 +14,8 @@ import numpy as np
 from ssh_tf.config import DetectConfig, ModuleConfig
 from ssh_tf.geometry.anchors import base_anchors, grid_size
 
-# What `SSH` documents, as float32 arrays, batch 1; and from `[1, H, W, 3]` float32 RGB in
-# `[0, 255]` to that.
+# What `SSH` documents, as float32 arrays, batch 1; and from `[1, H, W, 3]` float32, what
+# `Preprocess` gives (BGR less the network's means), to that.
 Outputs = Mapping[str, np.ndarray]
 Forward = Callable[[np.ndarray], Outputs]
 Boxes = tuple[np.ndarray, np.ndarray]
@@ -27,7 +27,11 @@ _BLOCK = 64
 
 
 def find_faces(
-    forward: Forward, image: np.ndarray, modules: Sequence[ModuleConfig], config: DetectConfig
+    forward: Forward,
+    image: np.ndarray,
+    modules: Sequence[ModuleConfig],
+    means: Sequence[float],
+    config: DetectConfig,
 ) -> Boxes:
     """Finds the faces of one image.
 
@@ -35,6 +39,7 @@ def find_faces(
         forward: Runs the network.
         image: `[H, W, 3]` uint8 RGB.
         modules: The network's detection modules.
+        means: The network's.
         config: Scale and thresholds.
 
     Returns:
@@ -43,7 +48,7 @@ def find_faces(
     References:
         `SSH/test.py: detect`.
     """
-    scaled = scale_levels(image, modules, config)
+    scaled = scale_levels(difference(image, means), modules, config)
     return find_boxes(scaled, [forward(level.pixels[np.newaxis]) for level in scaled], config)
 
 
@@ -53,7 +58,7 @@ class Level(NamedTuple):
     Attributes:
         scale: From the image to these pixels.
         modules: Those whose boxes count here.
-        pixels: `[h, w, 3]` float32 RGB.
+        pixels: `[h, w, 3]` float32, what the network's `Preprocess` gives.
     """
 
     scale: float
@@ -61,10 +66,28 @@ class Level(NamedTuple):
     pixels: np.ndarray
 
 
+def difference(image: np.ndarray, means: Sequence[float]) -> np.ndarray:
+    """Does what the network's `Preprocess` does, before an image is scaled.
+
+    That is the same as after it, since interpolation weights add up to 1, and it is what the
+    official code does. Images grow when they are scaled, and inside a network a pass over all pixels
+    costs up to a fifth of its time (docs/decisions/0033).
+
+    Args:
+        image: `[H, W, 3]` uint8 RGB.
+        means: Mean blue, green and red, gray levels.
+
+    Returns:
+        `[H, W, 3]` float32 BGR less the means.
+    """
+    bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
+    return cv2.subtract(bgr, (*means, 0.0), dtype=cv2.CV_32F)
+
+
 def scale_levels(
     image: np.ndarray, modules: Sequence[ModuleConfig], config: DetectConfig
 ) -> list[Level]:
-    """Returns what the network is to see of an image; see `find_faces`."""
+    """Returns what the network is to see of an image that `difference` gave; see `find_faces`."""
     return [
         Level(scale, counted, resize(image, scale))
         for scale, counted in levels(image.shape[:2], modules, config)
@@ -120,7 +143,7 @@ def resize(image: np.ndarray, scale: float) -> np.ndarray:
     """Resizes as the official code does, which `ssh_tf.imaging.scale.resize` equals.
 
     Args:
-        image: `[H, W, 3]` uint8.
+        image: `[H, W, 3]` float32.
         scale: One factor for both axes.
 
     Returns:
@@ -129,7 +152,7 @@ def resize(image: np.ndarray, scale: float) -> np.ndarray:
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     if not all(round(side * scale) for side in image.shape[:2]):
         return np.zeros((height, width, 3), np.float32)  # As TensorFlow's kernel; OpenCV refuses.
-    return cv2.resize(image.astype(np.float32), None, fx=scale, fy=scale)
+    return cv2.resize(image, None, fx=scale, fy=scale)
 
 
 def module_proposals(

@@ -13,7 +13,7 @@ import numpy as np
 from ssh_tf.config import DetectConfig, validate
 from ssh_tf.errors import UserError
 from ssh_tf.inference.ahead import attempt
-from ssh_tf.inference.arrays import Boxes, Level, Outputs, find_boxes, scale_levels
+from ssh_tf.inference.arrays import Boxes, Level, Outputs, difference, find_boxes, scale_levels
 from ssh_tf.inference.batches import Batches
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.exported import ExportedDetector, find_saved_model
@@ -43,7 +43,7 @@ class Detector(FaceDetector):
         network: As given.
         config: As given.
         runtime: What runs the network; of `auto`, what it chose.
-        forward: Runs the network: `[1, H, W, 3]` float32 RGB at its scale to its outputs.
+        forward: Runs the network behind `Preprocess`, on what `prepare` gives.
         window: How many images are looked through for `batch` of one size.
 
     Raises:
@@ -154,7 +154,8 @@ class Detector(FaceDetector):
     def prepare(self, pixels: np.ndarray) -> list[Level]:
         """Scales an image; see `FaceDetector.prepare`."""
         with within_memory(pixels):
-            return scale_levels(pixels, self.network.config.modules, self.config)
+            image = difference(pixels, self.network.means)
+            return scale_levels(image, self.network.config.modules, self.config)
 
     def compute(self, prepared: Sequence[list[Level]]) -> list[Callable[[], Boxes]]:
         """Runs the network on several images; see `FaceDetector.compute`."""

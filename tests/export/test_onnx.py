@@ -91,7 +91,7 @@ def test_pixels_are_those_of_the_detector(size: tuple[int, int]):
     image = picture(*size)
     ((scale, _),) = levels(size, narrow_network().config.modules, config)
     (found,) = session.run(["images"], {"image": image[None]})
-    expected = resize(image, scale)
+    expected = resize(image.astype(np.float32), scale)
     assert found.shape == (1, *expected.shape)
     if min(size) * scale > 0.5:  # Else the detector sees black: less than a row is left.
         np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-2)
@@ -107,7 +107,9 @@ def test_openvino_files_find_what_the_detector_finds(
 
     from ssh_tf.export.openvino import export_openvino
 
-    def write(_: Detector, wanted: DetectConfig, path: Path) -> None:  # Which takes long, and was done.
+    def write(
+        _: Detector, wanted: DetectConfig, path: Path
+    ) -> None:  # Which takes long, and was done.
         shutil.copy(exported, path)
 
     monkeypatch.setattr("ssh_tf.export.openvino.write_detector", write)

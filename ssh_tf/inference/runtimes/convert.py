@@ -27,33 +27,37 @@ INPUT = "images"
 OPSET = 17
 
 
-def network_function(network: SSH, precision: str) -> tf.types.experimental.PolymorphicFunction:
+def network_function(
+    network: SSH, precision: str = "float32", *, prepared: bool = False
+) -> tf.types.experimental.PolymorphicFunction:
     """Returns the network for one image that fills its canvas, as a TensorFlow function.
 
     Args:
         network: Computes in float32.
         precision: `DetectConfig.precision`.
+        prepared: See `SSH.exact`.
 
     Returns:
         A function of `images`, `[1, H, W, 3]` float32, with one trace for all H and W. Its outputs
         are those that `SSH` documents, by their names.
     """
-    exact = in_precision(network, precision).exact()
+    exact = in_precision(network, precision).exact(prepared=prepared)
     spec = tf.TensorSpec([1, None, None, 3], tf.float32, name=INPUT)
     return tf.function(lambda images: exact(images), input_signature=[spec])
 
 
-def write_onnx(network: SSH, path: Path) -> None:
+def write_onnx(network: SSH, path: Path, *, prepared: bool = False) -> None:
     """Writes the network of `network_function` as an ONNX file, in float32.
 
     Args:
         network: What is written.
         path: The file.
+        prepared: See `SSH.exact`.
     """
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
-    function = network_function(network, "float32")
+    function = network_function(network, prepared=prepared)
     tf2onnx.convert.from_function(
         function,
         function.input_signature,
@@ -63,14 +67,15 @@ def write_onnx(network: SSH, path: Path) -> None:
     )
 
 
-def write_litert(network: SSH, path: Path) -> None:
+def write_litert(network: SSH, path: Path, *, prepared: bool = False) -> None:
     """Writes the network of `network_function` as a LiteRT file, in float32.
 
     Args:
         network: What is written.
         path: The file.
+        prepared: See `SSH.exact`.
     """
-    function = network_function(network, "float32")
+    function = network_function(network, prepared=prepared)
     module = tf.Module()
     module.weights = [variable.value for variable in network.variables]
     concrete = function.get_concrete_function()

@@ -28,9 +28,9 @@ def load(network: SSH, config: DetectConfig) -> Forward:
     require_float32("litert", config)
 
     def convert(folder: Path) -> None:
-        write_litert(network, folder / _MODEL)
+        write_litert(network, folder / _MODEL, prepared=True)
 
-    with converted(network, f"litert-{tf.__version__}", convert) as folder:
+    with converted(network, f"litert-{tf.__version__}-prepared", convert) as folder:
         return run_litert((folder / _MODEL).read_bytes())
 
 

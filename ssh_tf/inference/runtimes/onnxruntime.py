@@ -33,9 +33,9 @@ def load(network: SSH, config: DetectConfig) -> Forward:
     require_float32("onnxruntime", config)
 
     def convert(folder: Path) -> None:
-        write_onnx(network, folder / _MODEL)
+        write_onnx(network, folder / _MODEL, prepared=True)
 
-    with converted(network, f"onnx-{OPSET}", convert) as folder:
+    with converted(network, f"onnx-{OPSET}-prepared", convert) as folder:
         session = onnxruntime.InferenceSession(
             str(folder / _MODEL), providers=["CPUExecutionProvider"]
         )

@@ -34,7 +34,10 @@ def load(network: SSH, config: DetectConfig) -> Forward:
     """
     core = openvino.Core()
     model = _int8(core, network, config) if config.precision == "int8" else _float(core, network)
-    options = {"INFERENCE_PRECISION_HINT": precision_hint(core, config.precision), "PERFORMANCE_HINT": "LATENCY"}
+    options = {
+        "INFERENCE_PRECISION_HINT": precision_hint(core, config.precision),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
     compiled = core.compile_model(model, "CPU", options)
 
     def forward(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -63,11 +66,12 @@ def precision_hint(core: openvino.Core, precision: str) -> str:
 
 def _float(core: openvino.Core, network: SSH) -> openvino.Model:
     def convert(folder: Path) -> None:
-        function = network_function(network, "float32").get_concrete_function()
+        function = network_function(network, prepared=True).get_concrete_function()
         model = openvino.convert_model(function)
         openvino.save_model(model, folder / _MODEL, compress_to_fp16=False)
 
-    with converted(network, f"openvino-{openvino.__version__.split('-')[0]}", convert) as folder:
+    form = f"openvino-{openvino.__version__.split('-')[0]}-prepared"
+    with converted(network, form, convert) as folder:
         return core.read_model(folder / _MODEL)
 
 
@@ -78,8 +82,8 @@ def _int8(core: openvino.Core, network: SSH, config: DetectConfig) -> openvino.M
     images = quantize.calibration_images(config.calibration)
 
     def convert(folder: Path) -> None:
-        quantize.write_int8(network, folder / _INT8, images)
+        quantize.write_int8(network, folder / _INT8, images, prepared=True)
 
-    form = f"int8-onnx-{OPSET}-{quantize.images_hash(images)[:20]}"
+    form = f"int8-onnx-{OPSET}-prepared-{quantize.images_hash(images)[:20]}"
     with converted(network, form, convert) as folder:
         return core.read_model(folder / _INT8)

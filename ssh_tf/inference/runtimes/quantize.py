@@ -18,7 +18,7 @@ from onnxruntime import quantization
 from ssh_tf.data.synthetic import draw_image
 from ssh_tf.imaging.files import read_image
 from ssh_tf.imaging.folders import find_images
-from ssh_tf.inference.arrays import resize, single_scale
+from ssh_tf.inference.arrays import difference, resize, single_scale
 from ssh_tf.inference.runtimes.convert import INPUT, write_onnx
 from ssh_tf.model.ssh import SSH
 
@@ -60,29 +60,32 @@ def images_hash(images: Sequence[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def write_int8(network: SSH, path: Path, images: Sequence[np.ndarray]) -> None:
+def write_int8(
+    network: SSH, path: Path, images: Sequence[np.ndarray], *, prepared: bool = False
+) -> None:
     """Writes the network of `write_onnx` with convolutions of 8 bit.
 
     Args:
         network: What is written.
         path: The file.
         images: See `calibration_images`.
+        prepared: See `SSH.exact`.
     """
     _LOG.info("Looking at %d pictures for int8", len(images))
     with tempfile.TemporaryDirectory() as scratch:
-        exact, prepared = Path(scratch) / "exact.onnx", Path(scratch) / "prepared.onnx"
-        write_onnx(network, exact)
-        quantization.quant_pre_process(str(exact), str(prepared), skip_symbolic_shape=True)
+        exact, simplified = Path(scratch) / "exact.onnx", Path(scratch) / "simplified.onnx"
+        write_onnx(network, exact, prepared=prepared)
+        quantization.quant_pre_process(str(exact), str(simplified), skip_symbolic_shape=True)
         quantization.quantize_static(
-            str(prepared),
+            str(simplified),
             str(path),
-            _Reader(images),
+            _Reader(_inputs(images, network.means if prepared else None)),
             quant_format=quantization.QuantFormat.QDQ,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
             op_types_to_quantize=["Conv"],
-            nodes_to_exclude=_short_sums(prepared),
+            nodes_to_exclude=_short_sums(simplified),
             # Only what goes into a convolution: what follows one may be fused with it.
             extra_options={"OpTypesToExcludeOutputQuantization": ["Conv"]},
         )
@@ -91,17 +94,20 @@ def write_int8(network: SSH, path: Path, images: Sequence[np.ndarray]) -> None:
 class _Reader(quantization.CalibrationDataReader):
     """Gives the quantiser the network's inputs, one by one."""
 
-    def __init__(self, images: Sequence[np.ndarray]) -> None:
-        self._inputs = self._scaled(images)
+    def __init__(self, inputs: Iterator[np.ndarray]) -> None:
+        self._inputs = inputs
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._inputs, None)
+        following = next(self._inputs, None)
+        return None if following is None else {INPUT: following}
 
-    @staticmethod
-    def _scaled(images: Sequence[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        for image in images:
-            scale = single_scale(image.shape[:2], _SHORTER_PX, _LONGER_PX)
-            yield {INPUT: resize(image, scale)[np.newaxis]}  # [1, h, w, 3]
+
+def _inputs(images: Sequence[np.ndarray], means: Sequence[float] | None) -> Iterator[np.ndarray]:
+    """Yields what the network sees of each image, `[1, h, w, 3]`; without means, RGB."""
+    for image in images:
+        scale = single_scale(image.shape[:2], _SHORTER_PX, _LONGER_PX)
+        pixels = image.astype(np.float32) if means is None else difference(image, means)
+        yield resize(pixels, scale)[np.newaxis]
 
 
 def _short_sums(path: Path) -> list[str]:

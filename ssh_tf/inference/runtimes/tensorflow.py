@@ -22,7 +22,7 @@ def load(network: SSH, config: DetectConfig) -> Forward:
     Raises:
         UserError: For `int8`.
     """
-    run = network_function(network, config.precision)
+    run = network_function(network, config.precision, prepared=True)
 
     def forward(images: np.ndarray) -> dict[str, np.ndarray]:
         outputs = run(tf.constant(images))  # Asked for all before the first is waited for.
@@ -41,10 +41,10 @@ def load_masked(
         precision: `DetectConfig.precision`.
 
     Returns:
-        A function of `images`, `[B, H, W, 3]` float32 RGB, and `sizes`, `[B, 2]` int32, as `SSH`
+        A function of `images`, `[B, H, W, 3]`, what `Preprocess` gives, and `sizes`, `[B, 2]` int32, as `SSH`
         documents them, to its outputs.
     """
-    masked = in_precision(network, precision)
+    masked = in_precision(network, precision).without_preprocess()
     specs = [tf.TensorSpec([None, None, None, 3], tf.float32), tf.TensorSpec([None, 2], tf.int32)]
     run = tf.function(
         lambda images, sizes: masked({"images": images, "sizes": sizes}), input_signature=specs
