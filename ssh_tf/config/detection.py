@@ -26,8 +26,8 @@ class DetectConfig(Settings):
     pyramid_base_px: tuple[PositiveInt, PositiveInt] = (800, 1200)
     """Shorter and longer side of the pyramid's base (`wider_pyramid.yml` PYRAMID_BASE_SIZE)."""
     precision: DetectPrecision = "float32"
-    """Arithmetic of the network; scores, boxes and NMS are float32. `int8`: whole numbers of 8 bits,
-    on CPUs (docs/decisions/0032). Official: float32."""
+    """Arithmetic of the network; scores, boxes and NMS are float32. `int8`: whole numbers, on CPUs
+    (docs/decisions/0032). Official: float32."""
     calibration: str | None = None
     """Folder of photos that show which values `int8` has to hold; by default drawn pictures."""
     top_k: int = Field(default=1000, gt=0)

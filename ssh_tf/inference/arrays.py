@@ -70,8 +70,8 @@ def difference(image: np.ndarray, means: Sequence[float]) -> np.ndarray:
     """Does what the network's `Preprocess` does, before an image is scaled.
 
     That is the same as after it, since interpolation weights add up to 1, and it is what the
-    official code does. Images grow when they are scaled, and inside a network a pass over all pixels
-    costs up to a fifth of its time (docs/decisions/0033).
+    official code does. Inside a network, this pass over all pixels costs up to a quarter of its
+    time (docs/decisions/0033).
 
     Args:
         image: `[H, W, 3]` uint8 RGB.
@@ -81,7 +81,8 @@ def difference(image: np.ndarray, means: Sequence[float]) -> np.ndarray:
         `[H, W, 3]` float32 BGR less the means.
     """
     bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
-    return cv2.subtract(bgr, (*means, 0.0), dtype=cv2.CV_32F)
+    subtracted: np.ndarray = cv2.subtract(bgr, np.array([*means, 0.0]), dtype=cv2.CV_32F)
+    return subtracted
 
 
 def scale_levels(
@@ -220,8 +221,7 @@ def found_again(boxes: np.ndarray, expected: np.ndarray, least_iou: float = 0.8)
         `[E]` bool.
     """
     iou = _iou(_half_open(expected), _half_open(boxes))
-    covered: np.ndarray = (iou >= least_iou).any(axis=1)
-    return covered
+    return np.asarray((iou >= least_iou).any(axis=1))
 
 
 def _survivors(boxes: np.ndarray, config: DetectConfig) -> np.ndarray:

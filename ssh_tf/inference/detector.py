@@ -61,15 +61,15 @@ class Detector(FaceDetector):
     ) -> None:
         self.network = network
         self.config = config or DetectConfig()
-        self._batches: Batches | None = None
-        if batch > 1:
-            if runtime not in ("tensorflow", "auto"):
-                raise UserError(f"{runtime} runs one image at a time. Set `batch` to 1.")
-            runtime = "tensorflow"
-            self._batches = Batches(network, self.config.precision, batch)
-            self.window = self._batches.window
+        if batch > 1 and runtime not in ("tensorflow", "auto"):
+            raise UserError(f"{runtime} runs one image at a time. Set `batch` to 1.")
+        runtime = runtime if batch == 1 else "tensorflow"
         self.runtime = choose_runtime(runtime, self.config.precision)
         self.forward = load_runtime(self.runtime, network, self.config)
+        self._batches: Batches | None = None
+        if batch > 1:
+            self._batches = Batches(network, self.config.precision, batch)
+            self.window = self._batches.window
 
     @staticmethod
     def load(

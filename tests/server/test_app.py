@@ -421,6 +421,19 @@ def test_what_nobody_waits_for_leaves_the_queue_and_is_not_computed(toy_models: 
         assert not toy.STARTED.acquire(blocking=False)
 
 
+@pytest.mark.usefixtures("gate")
+def test_the_next_request_is_decoded_while_the_network_computes(toy_models: Path):
+    with toy.serve(toy_models) as server, ThreadPoolExecutor() as threads:
+        running = threads.submit(predict, server, WAIT)
+        assert toy.STARTED.acquire(timeout=30)
+        status, answer = predict(server, {"instances": [B64]})
+        assert status == 200
+        assert_expected(answer["predictions"][0])
+        assert not running.done()
+        toy.GATE.set()
+        assert running.result()[0] == 200
+
+
 def test_bodies_are_bounded_together(toy_models: Path):
     limit = 100_000
     with toy.serve(toy_models, max_body_bytes=limit) as server:

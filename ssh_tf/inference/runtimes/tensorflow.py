@@ -41,8 +41,8 @@ def load_masked(
         precision: `DetectConfig.precision`.
 
     Returns:
-        A function of `images`, `[B, H, W, 3]`, what `Preprocess` gives, and `sizes`, `[B, 2]` int32, as `SSH`
-        documents them, to its outputs.
+        A function of `images`, `[B, H, W, 3]` float32, what `Preprocess` gives, and `sizes`,
+        `[B, 2]` int32, as `SSH` documents them, to its outputs.
     """
     masked = in_precision(network, precision).without_preprocess()
     specs = [tf.TensorSpec([None, None, None, 3], tf.float32), tf.TensorSpec([None, 2], tf.int32)]
