@@ -100,7 +100,7 @@ def write_detector(detector: Detector, wanted: DetectConfig, path: Path) -> None
     modules, config = detector.network.config.modules, detector.config
     network = _written_network(detector.network, wanted, path)
     parts = [
-        scaling(config),
+        scaling(config, detector.network.means),
         network.graph,
         *(proposals(module, config) for module in modules),
         suppression(modules, config),

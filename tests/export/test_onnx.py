@@ -13,7 +13,7 @@ import pytest
 
 from ssh_tf.config import DetectConfig
 from ssh_tf.errors import UserError
-from ssh_tf.inference.arrays import levels, resize
+from ssh_tf.inference.arrays import difference, levels, resize
 from ssh_tf.inference.detector import Detector
 from tests.support.small import narrow_network, picture
 
@@ -25,6 +25,7 @@ export = importlib.import_module("ssh_tf.export.onnx")
 scaling = importlib.import_module("ssh_tf.export.onnx_graph").scaling
 
 SETTINGS = DetectConfig(shorter_px=96, longer_px=160, max_detections=40, exact_decode=True)
+MEANS = (103.5, 116.25, 123.675)
 # Larger and smaller than the network's input, and one cut to a single cell.
 SIZES = [(64, 96), (131, 77), (500, 333), (3, 700)]
 
@@ -85,15 +86,15 @@ def test_the_onnx_file_says_what_it_is(exported: Path):
 def test_pixels_are_those_of_the_detector(size: tuple[int, int]):
     config = DetectConfig(shorter_px=90, longer_px=150)
     model = onnx.helper.make_model(
-        scaling(config), opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8
+        scaling(config, MEANS), opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8
     )
     session = onnxruntime.InferenceSession(model.SerializeToString())
     image = picture(*size)
     ((scale, _),) = levels(size, narrow_network().config.modules, config)
     (found,) = session.run(["images"], {"image": image[None]})
-    expected = resize(image.astype(np.float32), scale)
+    expected = resize(difference(image, MEANS), scale)
     assert found.shape == (1, *expected.shape)
-    if min(size) * scale > 0.5:  # Else the detector sees black: less than a row is left.
+    if min(size) * scale > 0.5:  # Else the detector sees zeros: less than a row is left.
         np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-2)
 
 

@@ -7,7 +7,6 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -46,23 +45,21 @@ def network_function(
     return tf.function(lambda images: exact(images), input_signature=[spec])
 
 
-def write_onnx(network: SSH, path: Path, *, prepared: bool = False) -> None:
-    """Writes the network of `network_function` as an ONNX file, in float32.
+def write_onnx(network: SSH, path: Path) -> None:
+    """Writes the network behind `Preprocess` as an ONNX file, in float32.
 
     Args:
         network: What is written.
         path: The file.
-        prepared: See `SSH.exact`.
     """
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
-    function = network_function(network, prepared=prepared)
+    function = network_function(network, prepared=True)
     tf2onnx.convert.from_function(
         function,
         function.input_signature,
         opset=OPSET,
-        custom_op_handlers={"ReverseV2": (_write_channel_swap, [])},
         output_path=str(path),
     )
 
@@ -95,15 +92,6 @@ def require_float32(runtime: str, config: DetectConfig) -> None:
             f"{runtime} computes in float32 on CPUs, not in {config.precision}. Choose the runtime "
             f"{others}."
         )
-
-
-def _write_channel_swap(graph: Any, node: Any, *_: Any) -> None:
-    """Writes RGB to BGR as `Gather`; tf2onnx takes `ReverseSequence`, which OpenCV lacks."""
-    old = {"outputs": node.output, "shapes": node.output_shapes, "dtypes": node.output_dtypes}
-    order = graph.make_const(f"{node.name}_order", np.array([2, 1, 0], np.int64))
-    inputs = [node.input[0], order.output[0]]
-    graph.remove_node(node.name)
-    graph.make_node("Gather", inputs, attr={"axis": 3}, name=node.name, **old)
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def load(network: SSH, config: DetectConfig) -> Forward:
     require_float32("onnxruntime", config)
 
     def convert(folder: Path) -> None:
-        write_onnx(network, folder / _MODEL, prepared=True)
+        write_onnx(network, folder / _MODEL)
 
     with converted(network, f"onnx-{OPSET}-prepared", convert) as folder:
         session = onnxruntime.InferenceSession(

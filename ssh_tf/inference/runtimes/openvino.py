@@ -82,7 +82,7 @@ def _int8(core: openvino.Core, network: SSH, config: DetectConfig) -> openvino.M
     images = quantize.calibration_images(config.calibration)
 
     def convert(folder: Path) -> None:
-        quantize.write_int8(network, folder / _INT8, images, prepared=True)
+        quantize.write_int8(network, folder / _INT8, images)
 
     form = f"int8-onnx-{OPSET}-prepared-{quantize.images_hash(images)[:20]}"
     with converted(network, form, convert) as folder:

@@ -60,26 +60,23 @@ def images_hash(images: Sequence[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def write_int8(
-    network: SSH, path: Path, images: Sequence[np.ndarray], *, prepared: bool = False
-) -> None:
+def write_int8(network: SSH, path: Path, images: Sequence[np.ndarray]) -> None:
     """Writes the network of `write_onnx` with convolutions of 8 bit.
 
     Args:
         network: What is written.
         path: The file.
         images: See `calibration_images`.
-        prepared: See `SSH.exact`.
     """
     _LOG.info("Looking at %d pictures for int8", len(images))
     with tempfile.TemporaryDirectory() as scratch:
         exact, simplified = Path(scratch) / "exact.onnx", Path(scratch) / "simplified.onnx"
-        write_onnx(network, exact, prepared=prepared)
+        write_onnx(network, exact)
         quantization.quant_pre_process(str(exact), str(simplified), skip_symbolic_shape=True)
         quantization.quantize_static(
             str(simplified),
             str(path),
-            _Reader(_inputs(images, network.means if prepared else None)),
+            _Reader(_inputs(images, network.means)),
             quant_format=quantization.QuantFormat.QDQ,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
@@ -102,12 +99,11 @@ class _Reader(quantization.CalibrationDataReader):
         return None if following is None else {INPUT: following}
 
 
-def _inputs(images: Sequence[np.ndarray], means: Sequence[float] | None) -> Iterator[np.ndarray]:
-    """Yields what the network sees of each image, `[1, h, w, 3]`; without means, RGB."""
+def _inputs(images: Sequence[np.ndarray], means: Sequence[float]) -> Iterator[np.ndarray]:
+    """Yields what the network sees of each image, `[1, h, w, 3]`."""
     for image in images:
         scale = single_scale(image.shape[:2], _SHORTER_PX, _LONGER_PX)
-        pixels = image.astype(np.float32) if means is None else difference(image, means)
-        yield resize(pixels, scale)[np.newaxis]
+        yield resize(difference(image, means), scale)[np.newaxis]
 
 
 def _short_sums(path: Path) -> list[str]:
