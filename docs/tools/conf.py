@@ -42,9 +42,9 @@ html_theme_options = {
 }
 html_static_path = ["static"]
 html_css_files = ["site.css"]
-# Light and dark styles with enough contrast for small text.
+# Enough contrast for small text in both.
 pygments_style = "a11y-high-contrast-light"
-pygments_dark_style = "a11y-high-contrast-dark"
+pygments_dark_style = "github-dark"
 
 
 def setup(app: Sphinx) -> None:

@@ -234,7 +234,7 @@ def test_the_log_says_what_was_loaded(
 
 
 def test_presets_are_valid_settings(run: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("ssh_tf.inference.detector.load_network", lambda path: narrow_network())
+    monkeypatch.setattr("ssh_tf.inference.detector.load_run", lambda *names: narrow_network())
     for preset in PRESETS.values():
         config = Detector.load(run, **preset).config
         assert preset.items() <= config.model_dump().items()
