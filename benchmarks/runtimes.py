@@ -4,8 +4,8 @@
     python benchmarks/runtimes.py --photos PHOTOS [--vgg16 RUN] [--calibration PHOTOS] [--runs 5]
 
 First `light` on 50 of the photos, in every runtime and precision that is installed, beside
-TensorFlow in float32: differences of boxes and scores, and how many of its faces above 0.5 are found
-again (IoU 0.8). Then times of what `auto` chooses, from a file to boxes, beside OpenVINO that is
+TensorFlow in float32: differences of boxes and scores, and how many of its faces above 0.5 are
+found again (IoU 0.8). Then times of what `auto` chooses, from a file to boxes, beside OpenVINO that is
 given the same network and does nothing else; all take turns. Without `--vgg16` that is the official
 network with random weights. Takes some five minutes on 2 cores, the first time one more to convert
 the networks. Ends with one JSON line.
@@ -81,7 +81,7 @@ def agreement(photos: Sequence[Path], calibration: str | None) -> dict[str, Any]
 
 
 def differences(found: Sequence[Detections], expected: Sequence[Detections]) -> dict[str, Any]:
-    """Returns the faces found again, and the largest differences where all are in the same order."""
+    """Returns the faces found again, and the largest differences where all are in one order."""
     sure = [faces.filter(score=0.5).boxes for faces in expected]
     again = [found_again(each.boxes, boxes) for each, boxes in zip(found, sure, strict=True)]
     report = {"faces": sum(map(len, sure)), "found": int(sum(map(np.sum, again)))}
