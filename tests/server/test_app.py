@@ -132,6 +132,13 @@ def test_an_answer_names_its_model_version_and_signature(channel: Any):
     assert (spec.name, spec.version.value, spec.signature_name) == ("ssh", 1, "serving_default")
 
 
+def test_a_rest_answer_names_its_version_in_a_header(server: LocalServer):
+    url = f"http://127.0.0.1:{server.rest_port}/v1/models/ssh:predict"
+    with urllib3.PoolManager(retries=False, timeout=30) as pool:
+        response = pool.request("POST", url, json={"instances": [B64]})
+    assert response.headers["x-model-version"] == "1"
+
+
 def test_a_version_can_be_named(server: LocalServer, channel: Any):
     path = "/v1/models/ssh/versions/{}:predict"
     assert rest(server, path.format(1), {"instances": [B64]})[0] == 200
