@@ -64,16 +64,13 @@ def add_key(figure: Figure, colors: Mapping[str, str]) -> None:
 
 
 def save_figure(figure: Figure, *paths: Path) -> None:
-    """Writes a figure in the formats of the suffixes; the same figure gives the same bytes."""
+    """Writes a figure in the formats of the suffixes; the same one gives the same PNG and PDF."""
     for path in paths:
-        metadata = _UNDATED.get(path.suffix)
+        metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
         with atomic_path(path) as temporary, warnings.catch_warnings():
             # Names may have letters that the font lacks: boxes stand for them.
             warnings.filterwarnings("ignore", message="Glyph .* missing")
             figure.savefig(temporary, dpi=_DPI, metadata=metadata)
-
-
-_UNDATED = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 
 def printable(name: str) -> str:

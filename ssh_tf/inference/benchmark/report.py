@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from ssh_tf.files import write_text
 from ssh_tf.imaging.plots import ACCENT, INK, add_key, decorate, entitle, new_figure, save_figure
@@ -114,15 +115,16 @@ def _bars(axes: Axes, rows: Sequence[Timing], names: Sequence[str]) -> None:
     colors = [_OTHERS if row.flops is None else _OURS for row in rows]
     axes.barh(heights, whole, height=0.72, color=[around for around, _ in colors])
     axes.barh(heights, network, height=0.36, color=[alone for _, alone in colors])
-    for height, value in zip(heights, whole, strict=True):
+    for height, value, inner in zip(heights, whole, network, strict=True):
         text = f" {value:,.1f}" if value < 100 else f" {value:,.0f}"
-        axes.text(value, height, text, va="center", fontsize=9, color=INK)
+        axes.text(max(value, inner), height, text, va="center", fontsize=9, color=INK)
     known = [value for value in (*whole, *network) if value > 0]
     axes.set_xscale("log")
     axes.set_xlim(min(known) / 2, max(known) * _ROOM)
     axes.set_yticks(range(len(names)), names, fontsize=9, color=INK)
     axes.set_ylim(len(names) - 0.5, -0.5)  # The first one on top.
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
