@@ -5,10 +5,10 @@
 
 First `light` on 50 of the photos, in every runtime and precision that is installed, beside
 TensorFlow in float32: differences of boxes and scores, and how many of its faces above 0.5 are
-found again (IoU 0.8). Then times of what `auto` chooses, from a file to boxes, beside OpenVINO that is
-given the same network and does nothing else; all take turns. Without `--vgg16` that is the official
-network with random weights. Takes some five minutes on 2 cores, the first time one more to convert
-the networks. Ends with one JSON line.
+found again (IoU 0.8). Then times of what `auto` chooses, from a file to boxes, beside OpenVINO that
+is given the same network and does nothing else; all take turns. Without `--vgg16`, the official
+network has random weights. Takes some minutes on 2 cores, the first time a few more to convert the
+networks. Ends with one JSON line.
 """
 
 import argparse

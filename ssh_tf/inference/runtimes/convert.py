@@ -126,6 +126,25 @@ def converted(network: SSH, form: str, convert: Callable[[Path], None]) -> Itera
     yield folder
 
 
+@contextlib.contextmanager
+def converted_file(
+    network: SSH, form: str, name: str, write: Callable[[SSH, Path], None]
+) -> Iterator[Path]:
+    """Yields the file that `write` made in a folder of `converted`.
+
+    Args:
+        network: What is converted.
+        form: See `converted`.
+        name: The file's.
+        write: Writes a network into a file.
+
+    Yields:
+        The file, to be read meanwhile.
+    """
+    with converted(network, form, lambda folder: write(network, folder / name)) as folder:
+        yield folder / name
+
+
 def network_hash(network: SSH) -> str:
     """Returns the SHA-256 of a network's weights and architecture, and of who converts it."""
     digest = hashlib.sha256()

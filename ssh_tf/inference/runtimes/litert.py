@@ -1,7 +1,7 @@
 """The network in LiteRT, which was TensorFlow Lite."""
 
+import functools
 import os
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +9,12 @@ from ai_edge_litert.interpreter import Interpreter
 
 from ssh_tf.config import DetectConfig
 from ssh_tf.inference.arrays import Forward
-from ssh_tf.inference.runtimes.convert import INPUT, converted, require_float32, write_litert
+from ssh_tf.inference.runtimes.convert import (
+    INPUT,
+    converted_file,
+    require_float32,
+    write_litert,
+)
 from ssh_tf.model.ssh import SSH
 
 _MODEL = "network.tflite"
@@ -27,11 +32,9 @@ def load(network: SSH, config: DetectConfig) -> Forward:
     """
     require_float32("litert", config)
 
-    def convert(folder: Path) -> None:
-        write_litert(network, folder / _MODEL, prepared=True)
-
-    with converted(network, f"litert-{tf.__version__}-prepared", convert) as folder:
-        return run_litert((folder / _MODEL).read_bytes())
+    write = functools.partial(write_litert, prepared=True)
+    with converted_file(network, f"litert-{tf.__version__}-prepared", _MODEL, write) as file:
+        return run_litert(file.read_bytes())
 
 
 def run_litert(model: bytes) -> Forward:

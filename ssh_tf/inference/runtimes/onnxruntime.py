@@ -1,7 +1,5 @@
 """The network in ONNX Runtime."""
 
-from pathlib import Path
-
 import numpy as np
 import onnxruntime
 
@@ -10,7 +8,7 @@ from ssh_tf.inference.arrays import Forward
 from ssh_tf.inference.runtimes.convert import (
     INPUT,
     OPSET,
-    converted,
+    converted_file,
     require_float32,
     write_onnx,
 )
@@ -32,13 +30,8 @@ def load(network: SSH, config: DetectConfig) -> Forward:
     """
     require_float32("onnxruntime", config)
 
-    def convert(folder: Path) -> None:
-        write_onnx(network, folder / _MODEL)
-
-    with converted(network, f"onnx-{OPSET}-prepared", convert) as folder:
-        session = onnxruntime.InferenceSession(
-            str(folder / _MODEL), providers=["CPUExecutionProvider"]
-        )
+    with converted_file(network, f"onnx-{OPSET}-prepared", _MODEL, write_onnx) as file:
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 
     def forward(images: np.ndarray) -> dict[str, np.ndarray]:

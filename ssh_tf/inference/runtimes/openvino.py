@@ -1,5 +1,6 @@
 """The network in OpenVINO."""
 
+import functools
 import logging
 from pathlib import Path
 
@@ -8,12 +9,11 @@ import openvino
 
 from ssh_tf.config import DetectConfig
 from ssh_tf.inference.arrays import Forward
-from ssh_tf.inference.runtimes.convert import OPSET, converted, network_function
+from ssh_tf.inference.runtimes.convert import OPSET, converted_file, network_function
 from ssh_tf.model.ssh import SSH
 
 _LOG = logging.getLogger(__name__)
 
-_MODEL, _INT8 = "network.xml", "network_int8.onnx"
 # Of a precision: OpenVINO's name for it, and what its CPU plugin calls the ability. Of int8: for
 # the layers that stay out of it.
 _HINTS = {
@@ -65,14 +65,14 @@ def precision_hint(core: openvino.Core, precision: str) -> str:
 
 
 def _float(core: openvino.Core, network: SSH) -> openvino.Model:
-    def convert(folder: Path) -> None:
-        function = network_function(network, prepared=True).get_concrete_function()
-        model = openvino.convert_model(function)
-        openvino.save_model(model, folder / _MODEL, compress_to_fp16=False)
-
     form = f"openvino-{openvino.__version__.split('-')[0]}-prepared"
-    with converted(network, form, convert) as folder:
-        return core.read_model(folder / _MODEL)
+    with converted_file(network, form, "network.xml", _write_float) as file:
+        return core.read_model(file)
+
+
+def _write_float(network: SSH, path: Path) -> None:
+    function = network_function(network, prepared=True).get_concrete_function()
+    openvino.save_model(openvino.convert_model(function), path, compress_to_fp16=False)
 
 
 def _int8(core: openvino.Core, network: SSH, config: DetectConfig) -> openvino.Model:
@@ -80,10 +80,7 @@ def _int8(core: openvino.Core, network: SSH, config: DetectConfig) -> openvino.M
     from ssh_tf.inference.runtimes import quantize
 
     images = quantize.calibration_images(config.calibration)
-
-    def convert(folder: Path) -> None:
-        quantize.write_int8(network, folder / _INT8, images)
-
     form = f"int8-onnx-{OPSET}-prepared-{quantize.images_hash(images)[:20]}"
-    with converted(network, form, convert) as folder:
-        return core.read_model(folder / _INT8)
+    write = functools.partial(quantize.write_int8, images=images)
+    with converted_file(network, form, "network_int8.onnx", write) as file:
+        return core.read_model(file)
