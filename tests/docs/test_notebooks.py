@@ -44,7 +44,7 @@ def test_a_notebook_runs(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SSH_TF_EXAMPLES", "small")
-    monkeypatch.setattr("ssh_tf.evaluation.figures.save", lambda *_: None)
+    monkeypatch.setattr("ssh_tf.evaluation.report.save_figure", lambda *_: None)
     names: dict[str, Any] = {"__name__": "__main__"}
     shown = []
     for i, cell in enumerate(cells(path)):
