@@ -9,7 +9,7 @@ project = "ssh_tf"
 version = release = ssh_tf.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "index"
-smartquotes = False
+smartquotes_action = "D"  # dashes; quotes stay as they are typed
 
 # Markdown: headings are addresses as on GitHub, so that one link serves both.
 myst_heading_anchors = 4
