@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--runtimes", nargs="+", default=["tensorflow", "openvino"])
+    parser.add_argument("--parallel", type=int, default=1, help="runs of the network at a time")
     parser.add_argument("--models", nargs="+", default=["light", "vgg16"])
     arguments = parser.parse_args()
     photos = find_images([existing_folder(arguments.photos, "photos")]).images[: arguments.images]
@@ -96,6 +97,7 @@ def main() -> None:
             detector = (
                 ssh_tf.load("light", runtime=runtime, **SCALE) if light else silent_vgg16(runtime)
             )
+            detector.parallel = arguments.parallel
             some = photos if light else photos[::VGG_SHARE]
             watch = measure(detector, some, Path(os.devnull))
             wall, cpu = watch.wall, watch.cpu

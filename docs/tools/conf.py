@@ -9,7 +9,7 @@ project = "ssh_tf"
 version = release = ssh_tf.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "index"
-smartquotes = False
+smartquotes_action = "D"  # dashes; quotes stay as they are typed
 
 # Markdown: headings are addresses as on GitHub, so that one link serves both.
 myst_heading_anchors = 4
@@ -42,9 +42,9 @@ html_theme_options = {
 }
 html_static_path = ["static"]
 html_css_files = ["site.css"]
-# Light and dark styles with enough contrast for small text.
+# Enough contrast for small text in both.
 pygments_style = "a11y-high-contrast-light"
-pygments_dark_style = "a11y-high-contrast-dark"
+pygments_dark_style = "github-dark"
 
 
 def setup(app: Sphinx) -> None:

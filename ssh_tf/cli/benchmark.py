@@ -39,7 +39,8 @@ def add_commands(command: Command) -> None:
         help="names (ssh-tf models), run folders or weights files; vgg16 is the official network "
         "with random weights (default: %(default)s)",
     )
-    add("--runtime", choices=(_ALL, *RUNTIMES), default="tensorflow", help="what runs them")
+    runtimes = [name for name in RUNTIMES if name != "auto"]
+    add("--runtime", choices=(_ALL, *runtimes), default="tensorflow", help="what runs them")
     add("--precision", choices=(_ALL, *PRECISIONS), default="float32", help="their arithmetic")
     add("--batch", type=whole(1, 1024), nargs="+", default=[1], help="images at once")
     add(

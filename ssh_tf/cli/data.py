@@ -126,7 +126,7 @@ def _records(arguments: argparse.Namespace) -> None:
     if manifest["official"] is False:
         images, faces = source.official_counts or (0, 0)
         say(
-            f"This is not all of WIDER FACE's {source.split}: that has {images:,} images and "
+            f"If this should be all of WIDER FACE's {source.split}: that has {images:,} images and "
             f"{faces:,} faces."
         )
     next_command("inspect", arguments.out)

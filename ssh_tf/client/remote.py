@@ -20,7 +20,12 @@ class ServerDetector(FaceDetector):
 
     Args:
         client: Asks it.
+
+    Attributes:
+        parallel: Two, so that the server decodes one image while it computes the other.
     """
+
+    parallel = 2
 
     def __init__(self, client: RestClient) -> None:
         self._client = client

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ssh_tf.config import M1, M2, M3
 from ssh_tf.data.annotations import ATTRIBUTES
 from ssh_tf.data.manifest import read_manifest
 from ssh_tf.data.records import decode_upright, parse_example
 from ssh_tf.data.statistics import Contents, best_anchor_iou, read_contents
-from ssh_tf.files import atomic_path, output_folder
-from ssh_tf.imaging.draw import save_picture
+from ssh_tf.files import output_folder
+from ssh_tf.imaging.draw import counted, save_picture
+from ssh_tf.imaging.plots import ACCENT, INK, decorate, new_figure, save_figure
 from ssh_tf.imaging.sheet import contact_sheet, tile
 from ssh_tf.progress import Progress, silent
 
@@ -25,7 +25,6 @@ _SHOWN_SCALES = (0.5, 1.0, 1.5625, 2.0)
 _POSITIVE_IOU = 0.5
 
 _SHOWN = 12  # images of the contact sheet
-_COLOR = "#0072B2"
 
 
 def inspect_records(folder: str | Path, out: Path, *, progress: Progress = silent) -> str:
@@ -96,41 +95,36 @@ def _distribution(name: str, values: np.ndarray) -> str:
 
 
 def _save(path: Path, draw: Callable[[Axes], None]) -> None:
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.subplots()
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    draw(axes)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    figure = new_figure(8.8, 5.2)
+    draw(figure.subplots())
+    save_figure(figure, path)
 
 
 def _draw_sizes(axes: Axes, contents: Contents) -> None:
     height = contents.faces[:, 3] - contents.faces[:, 1]
+    low, high = height.min(initial=1024), height.max(initial=1)
     # Edges between whole pixels: bins narrower than a pixel would stay empty.
-    bins = np.unique(np.round(np.geomspace(1, max(1024, height.max(initial=1) + 1), 48))) - 0.5
-    axes.hist(height, bins=bins.tolist(), color=_COLOR)
+    bins = np.unique(np.round(np.geomspace(max(min(low, high), 1), high + 1, 24))) - 0.5
+    axes.hist(height, bins=bins.tolist(), color=ACCENT, edgecolor="white", linewidth=0.5)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_xlabel("height of a face in its image, px")
-    axes.set_ylabel("faces")
-    axes.set_title(f"{len(height):,} faces in {len(contents.names):,} images")
+    title = f"{len(height):,} faces in {len(contents.names):,} images"
+    decorate(axes, title, "height of a face in its image, px", "faces")
 
 
 def _draw_coverage(axes: Axes, coverage: dict[float, float]) -> None:
     scales = sorted(coverage)
-    axes.plot(scales, [100 * coverage[scale] for scale in scales], color=_COLOR, linewidth=2)
-    for scale in _SHOWN_SCALES:
-        if scale in coverage:
-            share = 100 * coverage[scale]
-            axes.plot([scale], [share], "o", color=_COLOR)
-            axes.annotate(
-                f"x{scale:g}: {share:.1f} %", (scale, share), (6, -14), textcoords="offset points"
-            )
-    axes.set_ylim(0, 100)
-    axes.set_xlabel("scale: network px per image px")
-    axes.set_ylabel("faces with an anchor, %")
-    axes.set_title(f"Faces that an anchor matches with IoU >= {_POSITIVE_IOU} (official anchors)")
+    axes.plot(scales, [100 * coverage[scale] for scale in scales], color=ACCENT, linewidth=2)
+    shown = {scale: 100 * coverage[scale] for scale in _SHOWN_SCALES if scale in coverage}
+    axes.plot(list(shown), list(shown.values()), "o", color=ACCENT)
+    # Low and to the right, where the line is not: larger faces have more anchors.
+    text = "\n".join(f"scale {scale:g}: {share:.1f} %" for scale, share in shown.items())
+    axes.text(
+        0.79, 0.05, text, transform=axes.transAxes, color=INK, linespacing=1.5, backgroundcolor="w"
+    )
+    axes.set_ylim(0, 101)  # a line at 100 shows in its full width
+    title = f"Faces that an anchor matches with IoU >= {_POSITIVE_IOU} (official anchors)"
+    decorate(axes, title, "scale: network px per image px", "faces with an anchor, %")
 
 
 def _draw_images(folder: str | Path) -> np.ndarray:
@@ -142,5 +136,5 @@ def _draw_images(folder: str | Path) -> np.ndarray:
         faces = sample["faces"].numpy()
         tiles.append(tile(decode_upright(sample).numpy(), faces))
         name = sample["name"].numpy().decode(errors="replace")
-        captions.append(f"{name}: {len(faces)} faces")
+        captions.append(f"{name}: {counted(len(faces), 'face')}")
     return contact_sheet(tiles, captions)

@@ -6,6 +6,7 @@ its file stood then, which model looked at it, and on which machine.
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,12 @@ def write_rows(path: Path, rows: Sequence[Row], about: Mapping[str, Any]) -> Non
 
     table = pa.Table.from_pylist(list(rows), schema().with_metadata({_KEY: json.dumps(about)}))
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        try:
+            pq.write_table(table, temporary, compression="zstd")
+        except OSError as error:  # Arrow's has no path, and a text of its own.
+            if not error.errno:
+                raise
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def read_about(path: Path) -> dict[str, Any]:

@@ -1,29 +1,33 @@
 """Figures of evaluations: precision-recall and ROC curves, reliability, a sheet of images.
 
-Draws with Matplotlib's objects, without its global state or backend. Must not import TensorFlow.
+Must not import TensorFlow.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from ssh_tf.evaluation.breakdown import ImageResult, ScoreRange
 from ssh_tf.evaluation.curves import Curve, RocCurve
-from ssh_tf.files import atomic_path
+from ssh_tf.imaging.plots import (
+    ACCENT,
+    INK,
+    OTHERS,
+    SOFT,
+    add_key,
+    decorate,
+    entitle,
+    new_figure,
+    printable,
+)
 
-_INK, _GRID = "#1a1a1a", "#dddddd"
-_COLOR = "#c1121f"
-_OTHER_COLORS = ("#1d4e89", "#2a9d8f", "#e09f3e", "#7b5ea7", "#6c757d", "#8d6e63")
-_FOUND_COLOR, _FALSE_COLOR, _MISSED_COLOR = "#2ee66b", "#ff3b30", "#ffffff"
-_DPI = 150
+_FOUND_COLOR, _FALSE_COLOR, _MISSED_COLOR = "#26de5f", "#ff3b30", "#ffffff"
 _TOP = 1.01  # a line at 1 shows in its full width
 # Where ROC curves are compared in the legend: false positives.
 ROC_LIMIT = 1000
@@ -89,18 +93,26 @@ def roc(title: str, curves: Mapping[str, RocCurve], *, evaluated: str) -> Figure
 
 def reliability(title: str, ranges: Sequence[ScoreRange]) -> Figure:
     """Draws the share of right detections over the score, and how many there are of each score."""
-    figure = Figure(figsize=(6.4, 6.4), layout="constrained")
+    figure = new_figure(6.4, 6.4)
     axes, counts = figure.subplots(2, sharex=True, height_ratios=[3, 1])
-    _decorate(axes, "", "Share that found a face", title)
-    _decorate(counts, "Score", "Detections", "")
+    decorate(axes, title, "", "Share that found a face")
+    decorate(counts, "", "Score", "Detections")
     used = [each for each in ranges if each.detections]
-    axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1)
-    axes.plot([r.mean_score for r in used], [r.right for r in used], "o-", color=_COLOR)
-    axes.legend(["score = share", "detections, by tenths of the score"], frameon=False)
+    axes.plot([0, 1], [0, 1], "--", color=INK, linewidth=1)
+    axes.plot(
+        [r.mean_score for r in used], [r.right for r in used], "o-", color=ACCENT, clip_on=False
+    )
+    axes.legend(
+        ["score = share", "detections, by tenths of the score"],
+        frameon=False,
+        labelcolor=INK,
+        loc="upper left",
+    )
     axes.set_ylim(0, _TOP)
     widths = [each.end - each.start for each in ranges]
     heights = [each.detections for each in ranges]
-    counts.bar([r.start for r in ranges], heights, widths, align="edge", color=_OTHER_COLORS[0])
+    starts = [each.start for each in ranges]
+    counts.bar(starts, heights, widths, align="edge", color=ACCENT, edgecolor="white")
     counts.set_yscale("symlog", linthresh=1)
     counts.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     counts.set_ylim(bottom=0)
@@ -117,28 +129,16 @@ def sheet(title: str, images: Sequence[tuple[ImageResult, np.ndarray]]) -> Figur
     """
     columns = min(_SHEET_COLUMNS, len(images))
     rows = -(-len(images) // columns)
-    size = (max(_TILE_INCHES[0] * columns, 6.4), _TILE_INCHES[1] * rows + 0.8)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(max(_TILE_INCHES[0] * columns, 6.4), _TILE_INCHES[1] * rows + 0.8)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
     for axes, (result, pixels) in zip(grid, images, strict=False):
         _draw_result(axes, result, pixels)
-    figure.suptitle(printable(title), color=_INK, parse_math=False)
+    entitle(figure, title)
     colors = {"missed": _MISSED_COLOR, "false": _FALSE_COLOR, "found": _FOUND_COLOR}
-    patches = [Patch(facecolor=color, edgecolor=_INK, label=k) for k, color in colors.items()]
-    figure.legend(handles=patches, loc="outside lower center", ncols=3, frameon=False)
+    add_key(figure, colors)
     return figure
-
-
-def save(figure: Figure, *paths: Path) -> None:
-    """Writes a figure in the formats of the suffixes; the same figure gives the same bytes."""
-    for path in paths:
-        metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
-        with atomic_path(path) as temporary, warnings.catch_warnings():
-            # Names may have letters that the font lacks: boxes stand for them.
-            warnings.filterwarnings("ignore", message="Glyph .* missing")
-            figure.savefig(temporary, dpi=_DPI, metadata=metadata)
 
 
 def percent(fraction: float) -> str:
@@ -149,11 +149,6 @@ def percent(fraction: float) -> str:
 def rate_at(curve: RocCurve, limit: int) -> float:
     """Returns the true positive rate at no more than `limit` false positives."""
     return float(curve.true_positive_rate[curve.false_positives <= limit].max(initial=0.0))
-
-
-def printable(name: str) -> str:
-    """Replaces what can't be drawn or printed: control characters and bytes that are no text."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
 def _end_of(curve: RocCurve) -> str:
@@ -167,10 +162,10 @@ def _line(
 ) -> Line2D:
     if evaluated:
         style = "--" if partial else "-"
-        (line,) = axes.plot(x, y, style, color=_COLOR, linewidth=2.4, zorder=3)
+        (line,) = axes.plot(x, y, style, color=ACCENT, linewidth=2.4, zorder=3)
         return line
-    style = ("-", "--", ":")[index // len(_OTHER_COLORS) % 3]
-    color = _OTHER_COLORS[index % len(_OTHER_COLORS)]
+    style = ("-", "--", ":")[index // len(OTHERS) % 3]
+    color = OTHERS[index % len(OTHERS)]
     (line,) = axes.plot(x, y, style, color=color, linewidth=1.3)
     return line
 
@@ -193,26 +188,19 @@ def _legend(
         bbox_to_anchor=(1.01, 1.0),
         borderaxespad=0,
         frameon=False,
+        labelcolor=INK,
         alignment="left",
     )
+    legend.get_title().set_color(SOFT)
     for text in legend.get_texts():
         text.set_parse_math(False)  # a `$` in a method's name is no formula
 
 
 def _empty_figure(x_label: str, y_label: str, title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8.8, 5.2), layout="constrained")
+    figure = new_figure(8.8, 5.2)
     axes = figure.add_subplot()
-    _decorate(axes, x_label, y_label, title)
+    decorate(axes, title, x_label, y_label)
     return figure, axes
-
-
-def _decorate(axes: Axes, x_label: str, y_label: str, title: str) -> None:
-    axes.set_title(printable(title), color=_INK, parse_math=False)
-    axes.set_xlabel(x_label, color=_INK)
-    axes.set_ylabel(y_label, color=_INK)
-    axes.grid(color=_GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_result(axes: Axes, result: ImageResult, pixels: np.ndarray) -> None:
@@ -220,16 +208,17 @@ def _draw_result(axes: Axes, result: ImageResult, pixels: np.ndarray) -> None:
     height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
     small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     axes.imshow(small, extent=(0, pixels.shape[1], pixels.shape[0], 0))
+    axes.set_anchor("N")  # titles of one row stand on one line
     for boxes, color in (
         (result.missed, _MISSED_COLOR),
         (result.found, _FOUND_COLOR),
         (result.false, _FALSE_COLOR),
     ):
         for x, y, w, h in boxes.tolist():
-            axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=color, linewidth=0.9))
+            axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=color, linewidth=1.2))
     point = result.point
     counts = f"{point.missed} missed, {point.false} false, {point.found} found"
-    axes.set_title(f"{_short(result.name)}\n{counts}", fontsize=8, color=_INK, parse_math=False)
+    axes.set_title(f"{_short(result.name)}\n{counts}", fontsize=8, color=INK, parse_math=False)
 
 
 def _short(name: str, most: int = 44) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ssh_tf.evaluation.breakdown import Breakdown, Point
 from ssh_tf.evaluation.curves import Curve, RocCurve
-from ssh_tf.evaluation.figures import percent, printable, rate_at
+from ssh_tf.evaluation.figures import percent, rate_at
 from ssh_tf.evaluation.summary import Summary, is_partial
 from ssh_tf.evaluation.truth import SETTINGS
+from ssh_tf.imaging.plots import printable
 
 # Average precision of the published curves by the official rule (VOCap.m), WIDER val.
 PUBLISHED_WIDER: dict[str, dict[str, float]] = {

@@ -18,6 +18,7 @@ from ssh_tf.evaluation.breakdown import Breakdown, ImageResult, Point
 from ssh_tf.evaluation.curves import AnyCurve, Curve, RocCurve
 from ssh_tf.evaluation.summary import WIDER_VAL_IMAGES, Summary, is_partial, title_of
 from ssh_tf.files import write_text
+from ssh_tf.imaging.plots import save_figure
 
 
 def write_report(
@@ -47,7 +48,7 @@ def write_report(
     for setting, named in lines.items():
         heading = (title if len(curves) == 1 else f"{title}, {setting}") + part
         figure = figures.precision_recall(heading, named, evaluated=summary.name, partial=partial)
-        figures.save(figure, folder / f"pr_{setting}.png", folder / f"pr_{setting}.pdf")
+        save_figure(figure, folder / f"pr_{setting}.png", folder / f"pr_{setting}.pdf")
     sections = [markdown.ap_section(summary, lines)]
     results: dict[str, Any] = {"ap": _finite_ap(curves)}
     if breakdown is not None:
@@ -77,7 +78,7 @@ def write_roc_report(
     lines = _with_own(summary, curves, {} if others is None else others)
     for name, named in lines.items():
         figure = figures.roc(f"{title}, {name} score", named, evaluated=summary.name)
-        figures.save(figure, folder / f"roc_{name}.png", folder / f"roc_{name}.pdf")
+        save_figure(figure, folder / f"roc_{name}.png", folder / f"roc_{name}.pdf")
     sections = markdown.roc_sections(summary, lines)
     write_text(folder / "report.md", markdown.document(summary, title, sections))
     points = {
@@ -148,12 +149,12 @@ def _draw_breakdown(
 ) -> None:
     if breakdown.reliability:
         figure = figures.reliability(f"{title}: reliability", breakdown.reliability)
-        figures.save(figure, folder / "reliability.png")
+        save_figure(figure, folder / "reliability.png")
     shown = _with_pixels(breakdown, images)
     if shown:
         score = breakdown.operating_point.score
         figure = figures.sheet(f"{title}: the worst images at a score of {score:g}", shown)
-        figures.save(figure, folder / "worst.jpg")
+        save_figure(figure, folder / "worst.jpg")
 
 
 def _with_pixels(

@@ -183,7 +183,7 @@ def _places(
 def _key(width: int, letters: int, found: int, annotated: int | None) -> np.ndarray:
     """Draws the strip below a picture, with as much of it as its width has room for."""
     strip = np.full((2 * letters, width, 3), _DARK, np.uint8)
-    groups = [_text(_count(found, "face"), letters)]
+    groups = [_text(counted(found, "face"), letters)]
     if found:
         scale = [_text("score 0.5", letters), _color_bar(letters), _text("1", letters)]
         groups.append(_row(scale, letters // 3))
@@ -200,7 +200,8 @@ def _key(width: int, letters: int, found: int, annotated: int | None) -> np.ndar
     return strip
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """Returns `1 face`, `2 faces`, ..."""
     return f"{number} {what}{'s' * (number != 1)}"
 
 

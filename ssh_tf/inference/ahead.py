@@ -37,8 +37,8 @@ def detect_ahead(
 ) -> Generator[tuple[Item, Later[Result]], None, None]:
     """Detects many images; threads read the next ones and finish the last ones meanwhile.
 
-    The network itself runs in one thread. What an image raises, in whatever thread, its own result
-    raises, and no other.
+    The network itself runs in one thread, unless the detector has more. What an image raises, in
+    whatever thread, its own result raises, and no other.
 
     Args:
         detector: What finds the faces.
@@ -65,7 +65,8 @@ def detect_ahead(
         prepared = prefetch(prepare, items, ahead=_READERS + 1, workers=_READERS)
         stack.callback(prepared.close)
         windows = _windows(prepared, detector.window)
-        computed = prefetch(compute, windows, ahead=1, workers=1)
+        parallel = detector.parallel
+        computed = prefetch(compute, windows, ahead=parallel, workers=parallel)
         stack.callback(computed.close)
         finished = prefetch(complete, _one_by_one(computed), ahead=_BEHIND, workers=finishers)
         stack.callback(finished.close)

@@ -27,9 +27,11 @@ class FaceDetector(Protocol):
 
     Attributes:
         window: How many images `compute` is given at a time, where there are many.
+        parallel: How many threads may call `compute` at a time.
     """
 
     window: int = 1
+    parallel: int = 1
 
     @abstractmethod
     def find(self, pixels: np.ndarray) -> Boxes:
@@ -69,7 +71,7 @@ class FaceDetector(Protocol):
         return pixels
 
     def compute(self, prepared: Sequence[Any]) -> list[Callable[[], Boxes]]:
-        """Runs the network, in one thread at a time; by default does all that `find` does.
+        """Runs the network, in `parallel` threads; by default does all that `find` does.
 
         Args:
             prepared: Of several images, at most `window`.

@@ -1,21 +1,17 @@
 """The REST side: TensorFlow Serving's paths and answers, and the page to try the model."""
 
 import asyncio
-import base64
 import contextlib
-import hashlib
-import html
-import importlib.resources
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ssh_tf.server import codec, messages
@@ -23,28 +19,28 @@ from ssh_tf.server.codec import Body
 from ssh_tf.server.errors import ServingError, internal, invalid, one_line
 from ssh_tf.server.limits import Limits
 from ssh_tf.server.metrics import PATH, Metrics
+from ssh_tf.server.page import page_routes
 from ssh_tf.server.runner import Held, Runner, stopping
 from ssh_tf.server.versions import Versions
 
 _WHICH = r"(?ai)/v1/models/([^/:]+)(?:/versions/(\d{1,18})|/labels/([^/:]+))?"
 _PREDICT = re.compile(_WHICH + ":predict")
 _STATUS = re.compile(_WHICH + "(/metadata)?")
+# Names the version that answered. TensorFlow Serving's REST does not tell it.
+VERSION_HEADER = "x-model-version"
+_Answer = tuple[bytes, int]  # A body, and the version that it is of.
 
 
 def rest_app(versions: Versions, runner: Runner, metrics: Metrics, limits: Limits) -> Starlette:
     """Returns the ASGI application of the REST port."""
     rest = _Rest(versions, runner, metrics, limits)
-    page, policy = _page(versions.name)
-
-    async def show_page(request: Request) -> Response:
-        return HTMLResponse(page, headers={"content-security-policy": policy, **_PAGE_HEADERS})
 
     async def show_metrics(request: Request) -> Response:
         return PlainTextResponse(metrics.text())
 
     app = Starlette(
         routes=[
-            Route("/", show_page),
+            *page_routes(versions),
             Route(PATH, show_metrics),
             Route("/{path:path}", rest.get, methods=["GET"]),
             Route("/{path:path}", rest.post, methods=["POST"]),
@@ -88,25 +84,26 @@ class _Rest:
         encoding = request.headers.get("content-encoding", "").strip().lower()
         try:
             future = self._runner.submit(lambda: self._predict(match, body, encoding), held)
-            answer = await self._wait(request, future)
+            answer, version = await self._wait(request, future)
             code = "OK"
-            return _json(answer)
+            return _json(answer, {VERSION_HEADER: str(version)})
         except ServingError as error:
             code = error.code
             raise
         finally:
             self._metrics.record("REST", code, time.monotonic() - started)
 
-    def _predict(self, match: re.Match[str], body: Body, encoding: str) -> bytes:
+    def _predict(self, match: re.Match[str], body: Body, encoding: str) -> _Answer:
         name, version, label = match.groups()
         number = None if version is None else int(version)
         model = self._versions.get(name, number, label or "")
         request = codec.parse(codec.unpack(body, encoding, self._limits.max_body_bytes))
         signature = request.get("signature_name", "")
         inputs = codec.inputs_of(request, model.signature(signature).inputs)
-        return codec.encode(model.predict(signature, inputs), rows="instances" in request)
+        answer = codec.encode(model.predict(signature, inputs), rows="instances" in request)
+        return answer, model.version
 
-    async def _wait(self, request: Request, future: "Future[bytes]") -> bytes:
+    async def _wait(self, request: Request, future: "Future[_Answer]") -> _Answer:
         """Waits for a worker while the client does, and as long as the limit allows."""
         answer, gone = asyncio.wrap_future(future), asyncio.create_task(_until_gone(request))
         first: set[asyncio.Future[Any]] = {answer, gone}
@@ -179,8 +176,8 @@ def _match(pattern: re.Pattern[str], request: Request) -> re.Match[str]:
     raise HTTPException(404)
 
 
-def _json(body: bytes | str) -> Response:
-    return Response(body, media_type="application/json")
+def _json(body: bytes | str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(body, headers=headers, media_type="application/json")
 
 
 def _error(status: int, message: str) -> Response:
@@ -203,34 +200,3 @@ async def _answer_http(request: Request, error: Exception) -> Response:
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
     return await _answer(request, internal())
-
-
-_PAGE_HEADERS = {
-    "cache-control": "no-store",
-    "permissions-policy": "camera=(self)",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
-
-
-def _page(model: str) -> tuple[str, str]:
-    """Returns the page and a policy that runs its own script and style and nothing else."""
-    resource = importlib.resources.files("ssh_tf.server") / "page.html"
-    page = resource.read_text(encoding="utf-8").replace("{{model}}", html.escape(model))
-
-    def digest(tag: str) -> str:
-        (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-        hashed = hashlib.sha256(content.encode()).digest()
-        return f"'sha256-{base64.b64encode(hashed).decode()}'"
-
-    policy: dict[str, Any] = {
-        "default-src": "'none'",
-        "script-src": digest("script"),
-        "style-src": digest("style"),
-        "img-src": "blob: data:",
-        "connect-src": "'self'",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-        "frame-ancestors": "'none'",
-    }
-    return page, "; ".join(f"{key} {value}" for key, value in policy.items())

@@ -119,7 +119,7 @@ class Monitor:
             "images_per_second": len(rows) * self._images_per_update / seconds,
             "waiting": self._waited / seconds,
         }
-        self._scalars(step, logs)
+        self._scalars(step, {f"{_group(name)}/{name}": value for name, value in logs.items()})
         self._table.add({"step": step, **logs})
         self._read, self._started, self._waited = [], time.monotonic(), 0.0
         return logs
@@ -141,3 +141,10 @@ class Monitor:
         with self._writer.as_default(step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
+
+
+def _group(name: str) -> str:
+    """Returns the section of TensorBoard's page that a value stands in."""
+    if name.endswith("loss"):
+        return "loss"
+    return "anchors" if name.endswith(("positives", "negatives")) else "run"

@@ -5,16 +5,17 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from ssh_tf.errors import UserError
-from ssh_tf.files import atomic_path, existing_folder
+from ssh_tf.files import existing_folder
+from ssh_tf.imaging.plots import ACCENT, INK, OTHERS, decorate, entitle, new_figure, save_figure
 from ssh_tf.training.monitor import LOG_FILE, VALIDATION_FILE
 from ssh_tf.training.table import read_table
 
 Rows = Sequence[Mapping[str, float]]
 
-# Blue, orange, green and more, told apart by people who see few colours (Okabe and Ito).
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_COLORS = (ACCENT, *OTHERS)
 
 
 def plot_run(workdir: str | Path, out: str | Path | None = None) -> Path:
@@ -41,14 +42,13 @@ def plot_run(workdir: str | Path, out: str | Path | None = None) -> Path:
         raise UserError(f"{path} must end in .png, .pdf or .svg.")
     figure = _figure(folder.resolve().name, rows, validated)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(figure, path)
     return path
 
 
 def _figure(title: str, rows: Rows, validated: Rows) -> Figure:
-    figure = Figure(figsize=(13, 7.5), layout="constrained")
-    figure.suptitle(title)
+    figure = new_figure(13, 7.5)
+    entitle(figure, title)
     panels = figure.subplots(2, 3).ravel()
     ends = {end: [name for name in rows[0] if name.endswith(end)] for end in _ENDS}
     _lines(panels[0], rows, ["loss", *ends["_cls_loss"]], "Loss, and its class terms")
@@ -78,19 +78,28 @@ def _lines(
     logarithmic: bool = False,
 ) -> None:
     steps = [row["step"] for row in rows]
-    # The total is black, so that a module has one colour in all panels.
-    colours = ("black", *_COLOURS) if names[0] == "loss" else _COLOURS
-    for name, colour in zip(names, colours, strict=False):
+    # The total is dark, so that a module has one color in all panels.
+    colors = (INK, *_COLORS) if names[0] == "loss" else _COLORS
+    for name, color in zip(names, colors, strict=False):
         values = [row[name] for row in rows]
         mark = marker if marker or len(rows) > 1 else "o"
-        axes.plot(steps, values, color=colour, label=name, linewidth=1.4, marker=mark, markersize=4)
-    axes.set_title(title, fontsize=11)
-    axes.set_xlabel("update")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+        axes.plot(steps, values, color=color, label=name, linewidth=1.4, marker=mark, markersize=4)
+    decorate(axes, title, "update", "")
     if logarithmic:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_plainly)
+        axes.yaxis.set_minor_formatter(_plainly if _is_narrow(axes) else NullFormatter())
     else:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     if len(names) > 1:
-        axes.legend(frameon=False, fontsize=9)
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+
+
+def _plainly(value: float, _: object) -> str:
+    return f"{value:g}"
+
+
+def _is_narrow(axes: Axes) -> bool:
+    """Whether a logarithmic axis has too few powers of ten to be read by them alone."""
+    low, high = axes.get_ylim()
+    return high < 100 * low

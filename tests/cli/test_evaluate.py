@@ -43,3 +43,12 @@ def test_evaluate_runs_at_the_data_set_s_scale(
     line = f"evaluate --model m --dataset {dataset} --data_root d --ground_truth {world} --out o"
     assert cli.main(line.split()) == 0
     assert loads == [("m", dict(PRESETS[preset]) if preset else {})]
+
+
+def test_a_batch_is_asked_for_only_where_it_is_given(
+    loads: list[tuple[Any, dict[str, Any]]], world: Path, tmp_path: Path
+):
+    line = f"evaluate --model m --data_root {world}/wider --split train --out {tmp_path}"
+    assert cli.main(f"{line}/one".split()) == 0
+    assert cli.main(f"{line}/eight --batch 8".split()) == 0
+    assert loads == [("m", {}), ("m", {"batch": 8})]

@@ -2,11 +2,13 @@
 
 import json
 import socket
+import threading
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from ssh_tf.client.faces import ClientError
+from ssh_tf.client.faces import ClientError, Faces
 from ssh_tf.client.remote import ServerDetector
 from ssh_tf.client.rest import RestClient
 from ssh_tf.errors import UnavailableError
@@ -43,6 +45,19 @@ def test_a_refusal_concerns_its_image_alone(
     with pytest.raises(ClientError) as raised:
         ServerDetector(Client(failure, status)).detect(picture())
     assert raised.value is failure
+
+
+def test_a_second_request_is_sent_while_the_server_computes_the_first():
+    both = threading.Barrier(2)
+
+    class Patient(Client):
+        def detect(self, images: Sequence[bytes]) -> list[Faces]:
+            both.wait(60)
+            boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+            return [Faces(boxes, scores, (64, 96), 0) for _ in images]
+
+    found = ServerDetector(Patient(None, {}))([picture(), picture(), picture(), picture()])
+    assert [len(faces) for faces in found] == [0] * 4
 
 
 def test_a_server_that_is_gone_concerns_all_images():

@@ -184,8 +184,9 @@ def test_another_seed_gives_another_order(tmp_path: Path):
     assert names(take(records, 12, seed=5)) != names(take(records, 12, seed=6))
 
 
-@pytest.mark.parametrize("skip", [1, 5, 12, 17, 31])
-@pytest.mark.parametrize("shuffle_images", [4, 100], ids=["small buffer", "whole set"])
+@pytest.mark.parametrize(  # within the first pass of twelve images, at its end, beyond the second
+    ("skip", "shuffle_images"), [(5, 4), (12, 100), (31, 4)]
+)
 def test_skipping_continues_where_an_undisturbed_run_would_be(
     tmp_path: Path, skip: int, shuffle_images: int
 ):
@@ -209,7 +210,7 @@ def test_images_of_a_batch_share_a_canvas_and_none_is_lost(tmp_path: Path):
     assert max(counts) <= 5
 
 
-@pytest.mark.parametrize("skip", [1, 4, 11])
+@pytest.mark.parametrize("skip", [1, 11])
 def test_skipping_counts_batches(tmp_path: Path, skip: int):
     records = write_records(tmp_path / "r", mixed(12))
     resumed = take(records, 4, batch=2, skip=skip, distort_colors=True)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ssh_tf.evaluation import figures
 from ssh_tf.evaluation.breakdown import ImageResult
 from ssh_tf.evaluation.curves import Curve, RocCurve
+from ssh_tf.imaging.plots import save_figure
 
 CURVE = Curve(0.5, np.array([np.nan, 1.0, 0.5]), np.array([0.0, 0.25, 0.5]))
 ROC = RocCurve(np.array([0.0, 1.0, 310.0]), np.array([0.0, 0.5, 0.75]), np.array([9.0, 0.9, 0.1]))
@@ -56,7 +57,7 @@ def test_roc_has_a_log_scale_and_says_where_a_short_curve_ends() -> None:
 
 def test_roc_without_any_false_positive_is_drawn(tmp_path: Path) -> None:
     perfect = RocCurve(np.zeros(1), np.ones(1), np.ones(1))
-    figures.save(figures.roc("title", {"ours": perfect}, evaluated="ours"), tmp_path / "a.png")
+    save_figure(figures.roc("title", {"ours": perfect}, evaluated="ours"), tmp_path / "a.png")
     assert (tmp_path / "a.png").exists()
 
 
@@ -64,7 +65,7 @@ def test_roc_without_any_false_positive_is_drawn(tmp_path: Path) -> None:
 def test_a_name_is_drawn_whatever_it_holds(name: str, tmp_path: Path) -> None:
     figure = figures.precision_recall(name, {name: CURVE}, evaluated=name, partial=False)
     assert len(legend(figure)) == 1
-    figures.save(figure, tmp_path / "a.png", tmp_path / "a.pdf")
+    save_figure(figure, tmp_path / "a.png", tmp_path / "a.pdf")
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
 
 

@@ -12,13 +12,14 @@ import keras
 import numpy as np
 import pytest
 
-from ssh_tf.config import M1, M2, M3, ModelConfig
+from ssh_tf.config import M2, ModelConfig
 from ssh_tf.errors import UserError
 from ssh_tf.model.backbones.vgg16 import KERAS_MEANS
 from ssh_tf.model.caffe.convert import CAFFE_MEANS, KERAS_NAMES
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import build_network, initialise, load_network, save_network
 from tests.support.caffe_writer import random_layers, write_caffemodel
+from tests.support.small import narrow_network
 
 Layers = dict[str, list[np.ndarray]]
 
@@ -75,11 +76,11 @@ def trunk_only(layers: Layers, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def saved(network: SSH, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of the narrow network."""
     path = tmp_path_factory.mktemp("keras") / "model.keras"
-    network.save(path)
-    yield path
-    path.unlink()
+    narrow_network().save(path)
+    return path
 
 
 def as_keras(layers: Layers) -> dict[str, list[np.ndarray]]:
@@ -146,7 +147,8 @@ def test_caffe_file_of_another_network_is_named(tmp_path: Path):
 # Files and folders of Keras
 
 
-def test_keras_file_gives_the_same_network(saved: Path, network: SSH):
+def test_keras_file_gives_the_same_network(saved: Path):
+    network = narrow_network()
     loaded = load_network(saved)
     assert (loaded.config, loaded.means) == (network.config, network.means)
     assert_equal(convolutions(loaded), convolutions(network))
@@ -246,20 +248,25 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, suffix: str):
 
 
 def test_keras_file_with_other_modules_is_an_error(saved: Path):
-    config = ModelConfig(weights=str(saved), modules=(M2,))
-    with pytest.raises(UserError, match=r"another architecture: it also has fuse_conv/bias"):
+    narrow = narrow_network().config
+    change = {"weights": str(saved), "modules": narrow.modules[1:2]}
+    config = narrow.model_copy(update=change)
+    with pytest.raises(UserError, match=r"another architecture: it also has conv_dw_12/bias"):
         build_network(config, seed=0)
 
 
 def test_fine_tuning_may_change_what_is_no_weight(saved: Path):
-    border = M2.model_copy(update={"allowed_border": 64})
-    config = ModelConfig(weights=str(saved), modules=(M1, border, M3))
+    narrow = narrow_network().config
+    first, second, third = narrow.modules
+    border = second.model_copy(update={"allowed_border": 64})
+    config = narrow.model_copy(update={"weights": str(saved), "modules": (first, border, third)})
     weights = load_network(saved).get_weights()
     for ours, theirs in zip(build_network(config, seed=0).get_weights(), weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_weights_file_keeps_architecture_and_preprocessing(network: SSH, tmp_path: Path):
+def test_weights_file_keeps_architecture_and_preprocessing(tmp_path: Path):
+    network = narrow_network()
     save_network(network, tmp_path / "x.weights.h5")
     loaded = load_network(tmp_path / "x.weights.h5")
     assert (loaded.config, loaded.means) == (network.config, network.means)
@@ -267,13 +274,15 @@ def test_weights_file_keeps_architecture_and_preprocessing(network: SSH, tmp_pat
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_weights_file_without_preprocessing_is_an_error(network: SSH, tmp_path: Path):
+def test_weights_file_without_preprocessing_is_an_error(tmp_path: Path):
+    network = narrow_network()
     network.save_weights(tmp_path / "x.weights.h5")
     with pytest.raises(UserError, match="does not say what network and preprocessing"):
         load_network(tmp_path / "x.weights.h5")
 
 
-def test_cut_weights_file_is_an_error(network: SSH, tmp_path: Path):
+def test_cut_weights_file_is_an_error(tmp_path: Path):
+    network = narrow_network()
     path = tmp_path / "x.weights.h5"
     save_network(network, path)
     path.write_bytes(path.read_bytes()[:100_000])
@@ -281,7 +290,8 @@ def test_cut_weights_file_is_an_error(network: SSH, tmp_path: Path):
         load_network(path)
 
 
-def test_another_suffix_is_refused_before_anything_is_written(network: SSH, tmp_path: Path):
+def test_another_suffix_is_refused_before_anything_is_written(tmp_path: Path):
+    network = narrow_network()
     with pytest.raises(UserError, match="must end in"):
         save_network(network, tmp_path / "x.pb")
     assert list(tmp_path.iterdir()) == []

@@ -132,6 +132,13 @@ def test_an_answer_names_its_model_version_and_signature(channel: Any):
     assert (spec.name, spec.version.value, spec.signature_name) == ("ssh", 1, "serving_default")
 
 
+def test_a_rest_answer_names_its_version_in_a_header(server: LocalServer):
+    url = f"http://127.0.0.1:{server.rest_port}/v1/models/ssh:predict"
+    with urllib3.PoolManager(retries=False, timeout=30) as pool:
+        response = pool.request("POST", url, json={"instances": [B64]})
+    assert response.headers["x-model-version"] == "1"
+
+
 def test_a_version_can_be_named(server: LocalServer, channel: Any):
     path = "/v1/models/ssh/versions/{}:predict"
     assert rest(server, path.format(1), {"instances": [B64]})[0] == 200
@@ -419,6 +426,19 @@ def test_what_nobody_waits_for_leaves_the_queue_and_is_not_computed(toy_models: 
         # The good one alone was computed after the first.
         assert toy.STARTED.acquire(timeout=30)
         assert not toy.STARTED.acquire(blocking=False)
+
+
+@pytest.mark.usefixtures("gate")
+def test_the_next_request_is_decoded_while_the_network_computes(toy_models: Path):
+    with toy.serve(toy_models) as server, ThreadPoolExecutor() as threads:
+        running = threads.submit(predict, server, WAIT)
+        assert toy.STARTED.acquire(timeout=30)
+        status, answer = predict(server, {"instances": [B64]})
+        assert status == 200
+        assert_expected(answer["predictions"][0])
+        assert not running.done()
+        toy.GATE.set()
+        assert running.result()[0] == 200
 
 
 def test_bodies_are_bounded_together(toy_models: Path):

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.core.util import event_pb2
 
 from ssh_tf.errors import UserError
 from ssh_tf.training.monitor import Monitor, Update
@@ -29,6 +31,22 @@ def test_means_are_over_updates_and_images(tmp_path: Path):
     watch.add(update(3, [5, 5]))
     assert watch.write()["loss"] == 5  # those before are forgotten
     assert [row["step"] for row in read_table(tmp_path / "logs.csv")] == [2, 3]
+
+
+def test_tensorboard_shows_values_in_few_sections(tmp_path: Path):
+    watch = monitor(tmp_path)
+    watch.add(update(1, [1, 2]))
+    watch.write()
+    watch.validated(1, {"all": 0.5}, [])
+    (events,) = (tmp_path / "logs").iterdir()
+    tags = {
+        value.tag
+        for record in tf.data.TFRecordDataset(str(events)).as_numpy_iterator()
+        for value in event_pb2.Event.FromString(record).summary.value
+    }
+    run = ("learning_rate", "gradient_norm", "images_per_second", "waiting")
+    values = {"loss/loss", "loss/m1_cls_loss", "anchors/m1_positives", "ap/all"}
+    assert tags == values | {f"run/{name}" for name in run}
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from ssh_tf.data.synthetic import generate
 from ssh_tf.errors import InterruptedRunError, UserError
 from ssh_tf.files import folder_lock
 from ssh_tf.model.ssh import SSH
+from ssh_tf.model.weights import build_network, save_network
 from ssh_tf.training.checkpoints import Checkpoints
 from ssh_tf.training.state import State, build_state, freeze
 from ssh_tf.training.steps import make_steps
@@ -162,10 +163,24 @@ def on_records(records: Path, **train_settings: object) -> Config:
 FULL = {"steps": 4, "ema_decay": 0.5, "images_per_update": 2, "images_per_replica": 1}
 
 
+def started_from(config: Config, file: Path) -> Config:
+    return config.model_copy(
+        update={"model": config.model.model_copy(update={"weights": str(file)})}
+    )
+
+
 @pytest.fixture(scope="module")
-def undisturbed(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of weights."""
+    file = tmp_path_factory.mktemp("start") / "start.keras"
+    save_network(build_network(settings().model, seed=1), file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def undisturbed(records: Path, start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("undisturbed")
-    train(on_records(records, **FULL), workdir)
+    train(started_from(on_records(records, **FULL), start), workdir)
     return workdir
 
 
@@ -195,8 +210,13 @@ class KilledError(Exception):
 
 
 def test_a_run_killed_and_then_stopped_ends_with_the_same_bits(
-    records: Path, undisturbed: Path, tmp_path: Path
+    records: Path, undisturbed: Path, start: Path, tmp_path: Path
 ):
+    """Also without the file that its weights began from."""
+    file = Path(shutil.copy(start, tmp_path / "start.keras"))
+    config = started_from(on_records(records, **FULL), file)
+    workdir = tmp_path / "run"
+
     def kill(step: int, logs: object) -> None:
         if step == 3:  # one step after the checkpoint of step 2
             raise KilledError
@@ -205,17 +225,18 @@ def test_a_run_killed_and_then_stopped_ends_with_the_same_bits(
         if step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    config, before = on_records(records, **FULL), signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KilledError):
-        train(config, tmp_path, on_step=kill)
-    assert Checkpoints(tmp_path / "checkpoints").steps()[-1] == 2
+        train(config, workdir, on_step=kill)
+    assert Checkpoints(workdir / "checkpoints").steps()[-1] == 2
+    file.unlink()
     with pytest.raises(InterruptedRunError, match="after step 3, which is saved") as stopped:
-        train(config, tmp_path, on_step=stop)
+        train(config, workdir, on_step=stop)
     assert stopped.value.number == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == before
-    assert Checkpoints(tmp_path / "checkpoints").steps()[-1] == 3
-    train(config, tmp_path)
-    assert_same_end(tmp_path, undisturbed)
+    assert Checkpoints(workdir / "checkpoints").steps()[-1] == 3
+    train(config, workdir)
+    assert_same_end(workdir, undisturbed)
 
 
 def test_a_second_run_in_the_same_folder_is_refused(records: Path, tmp_path: Path):
@@ -249,20 +270,6 @@ def test_another_architecture_in_the_same_folder_is_refused(records: Path, undis
     other = config.model_copy(update={"model": config.model.model_copy(update={"context": False})})
     with pytest.raises(UserError, match=r"another architecture: model\.context differs"):
         train(other, undisturbed)
-
-
-def test_a_run_goes_on_without_the_file_it_began_from(
-    records: Path, undisturbed: Path, tmp_path: Path
-):
-    shutil.copy(undisturbed / "model.keras", tmp_path / "start.keras")
-    config = on_records(records, steps=1, checkpoint_every=1)
-    weights = {"weights": str(tmp_path / "start.keras")}
-    config = config.model_copy(update={"model": config.model.model_copy(update=weights)})
-    train(config, tmp_path / "run")
-    (tmp_path / "start.keras").unlink()
-    further = config.model_copy(update={"train": config.train.model_copy(update={"steps": 2})})
-    train(further, tmp_path / "run")
-    assert Checkpoints(tmp_path / "run" / "checkpoints").steps() == [1, 2]
 
 
 def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path):

@@ -7,17 +7,17 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.ticker import NullFormatter
 
-from ssh_tf.files import atomic_path, write_text
+from ssh_tf.files import write_text
+from ssh_tf.imaging.plots import ACCENT, INK, add_key, decorate, entitle, new_figure, save_figure
 from ssh_tf.inference.benchmark.timing import Timing
 
 FILES = ("benchmark.csv", "benchmark.md", "benchmark.png")
 
 # Of a detector from a file to boxes, and of its network alone: ours, and those of others.
-_INK, _OURS, _OTHERS = "#1a1a1a", ("#a9c6e3", "#1d4e89"), ("#d4d4d4", "#6c757d")
+_OURS, _OTHERS = ("#a6c8eb", ACCENT), ("#d4d4d4", "#6c757d")
 _ROW_INCHES, _PANEL_INCHES, _NAME_INCHES = 0.32, 3.4, 2.8
-_DPI = 150
 # Room right of the longest bar for its figure, as a factor on the logarithmic axis.
 _ROOM = 3.5
 
@@ -64,8 +64,7 @@ def write_report(folder: Path, rows: Sequence[Timing], *, device: str, matrix_ra
     """
     write_text(folder / FILES[0], _csv(rows))
     write_text(folder / FILES[1], _markdown(rows, device, matrix_rate))
-    with atomic_path(folder / FILES[2]) as temporary:
-        _figure(rows, device).savefig(temporary, dpi=_DPI)
+    save_figure(_figure(rows, device), folder / FILES[2])
 
 
 def _number(value: float | None, factor: float, digits: int) -> str:
@@ -96,17 +95,16 @@ def _figure(rows: Sequence[Timing], device: str) -> Figure:
     sizes = list(dict.fromkeys((row.height, row.width) for row in rows))
     names = list(dict.fromkeys(map(_name, rows)))
     width = _NAME_INCHES + _PANEL_INCHES * len(sizes)
-    figure = Figure(figsize=(width, 1.4 + _ROW_INCHES * len(names)), layout="constrained")
+    figure = new_figure(width, 1.4 + _ROW_INCHES * len(names))
     panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
     for axes, size in zip(panels, sizes, strict=True):
+        decorate(axes, f"{size[0]} x {size[1]} px", "", "")
         _bars(axes, [row for row in rows if (row.height, row.width) == size], names)
-        axes.set_title(f"{size[0]} x {size[1]} px", fontsize=11, color=_INK)
-    figure.suptitle(f"ms per image on {device}", fontsize=12, color=_INK)
+    entitle(figure, f"ms per image on {device}")
     keys = {"from a file to boxes": _OURS[0], "the network alone": _OURS[1]}
     if any(row.flops is None for row in rows):
         keys["detectors of others"] = _OTHERS[0]
-    handles = [Patch(color=color, label=text) for text, color in keys.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    add_key(figure, keys)
     return figure
 
 
@@ -117,19 +115,19 @@ def _bars(axes: Axes, rows: Sequence[Timing], names: Sequence[str]) -> None:
     colors = [_OTHERS if row.flops is None else _OURS for row in rows]
     axes.barh(heights, whole, height=0.72, color=[around for around, _ in colors])
     axes.barh(heights, network, height=0.36, color=[alone for _, alone in colors])
-    for height, value in zip(heights, whole, strict=True):
+    for height, value, inner in zip(heights, whole, network, strict=True):
         text = f" {value:,.1f}" if value < 100 else f" {value:,.0f}"
-        axes.text(value, height, text, va="center", fontsize=9, color=_INK)
+        axes.text(max(value, inner), height, text, va="center", fontsize=9, color=INK)
     known = [value for value in (*whole, *network) if value > 0]
     axes.set_xscale("log")
     axes.set_xlim(min(known) / 2, max(known) * _ROOM)
-    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_yticks(range(len(names)), names, fontsize=9, color=INK)
     axes.set_ylim(len(names) - 0.5, -0.5)  # The first one on top.
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", alpha=0.3)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
 
 
 def _name(row: Timing) -> str:

@@ -32,13 +32,13 @@ class Timing:
         batch: Images at once.
         height: Of the network's input, px.
         width: Of the network's input, px.
-        network: Seconds of the network alone, if it can be told apart.
         end_to_end: Seconds from a JPEG file's path to boxes in NumPy.
+        faces: Boxes that came out of the last photo.
+        network: Seconds of the network alone, if it can be told apart.
         decode: Seconds of reading and decoding, run on its own.
         resize: Seconds of scaling, run on its own.
         boxes: Seconds from the network's outputs to boxes, run on its own.
-        flops: Floating-point operations of the network, two per multiply-add.
-        faces: Boxes that came out of the last photo.
+        flops: Floating-point operations of the network, two per multiply-add; None: not ours.
         memory_mib: See `memory.peak_memory`.
     """
 
@@ -48,13 +48,13 @@ class Timing:
     batch: int
     height: int
     width: int
-    network: float | None
     end_to_end: float
-    decode: float | None
-    resize: float | None
-    boxes: float | None
-    flops: float | None
     faces: int
+    network: float | None = None
+    decode: float | None = None
+    resize: float | None = None
+    boxes: float | None = None
+    flops: float | None = None
     memory_mib: float | None = None
 
     @property

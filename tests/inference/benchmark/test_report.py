@@ -9,26 +9,12 @@ from ssh_tf.inference.benchmark.report import FILES, TITLES, cells, write_report
 from ssh_tf.inference.benchmark.timing import Timing
 
 OURS = Timing(
-    *("vgg16", "tensorflow", "float32", 1, 400, 800),
-    network=0.5,
-    end_to_end=0.625,
-    decode=0.0051,
-    resize=0.001,
-    boxes=0.002,
+    *("vgg16", "tensorflow", "float32", 1, 400, 800, 0.625, 3),
+    *(0.5, 0.0051, 0.001, 0.002),  # network, decode, resize, boxes
     flops=200e9,
-    faces=3,
     memory_mib=1234.5,
 )
-PEER = Timing(
-    *("a,b", "opencv", "float32", 1, 400, 800),
-    network=None,
-    end_to_end=0.02,
-    decode=None,
-    resize=None,
-    boxes=None,
-    flops=None,
-    faces=2,
-)
+PEER = Timing("a,b", "opencv", "float32", 1, 400, 800, 0.02, 2)
 
 
 def test_a_row_has_milliseconds_and_shares():

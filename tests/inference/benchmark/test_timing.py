@@ -70,27 +70,16 @@ def test_every_case_has_its_own_times_per_image(clock: list[float]):
     first, second = time_cases([ours, peer], (48, 64), runs=2)
     assert (ours.sizes, peer.sizes) == ([(48, 64)], [(48, 64)])
     assert first == Timing(
-        *("vgg16", "tensorflow", "bfloat16", 4, 48, 64),
+        *("vgg16", "tensorflow", "bfloat16", 4, 48, 64, 3.0, 7),
         network=2.0,
-        end_to_end=3.0,
         decode=1.0,
         resize=0.5,
         boxes=0.25,
         flops=6e9,
-        faces=7,
     )
     assert (first.ratio, first.flops_per_second) == (1.5, 3e9)
     assert first.images_per_second == pytest.approx(1 / 3)
-    assert second == Timing(
-        *("yunet", "opencv", "int8", 1, 48, 64),
-        network=None,
-        end_to_end=3.0,
-        decode=None,
-        resize=None,
-        boxes=None,
-        flops=None,
-        faces=7,
-    )
+    assert second == Timing("yunet", "opencv", "int8", 1, 48, 64, 3.0, 7)
     assert (second.ratio, second.flops_per_second) == (None, None)
 
 
