@@ -70,7 +70,7 @@ def tensorboard(logs: Path) -> Iterator[int]:
             next(line for line in process.stderr or () if "http://" in line)
             yield port
         finally:
-            process.terminate()
+            process.kill()  # it may wait for a reader of its messages
 
 
 def show_page(

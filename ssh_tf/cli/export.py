@@ -15,6 +15,7 @@ FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
     "savedmodel": ("export/models/ssh", ()),
     "onnx": ("export/ssh.onnx", ("onnxruntime",)),
     "openvino": ("export/ssh_openvino", ("onnxruntime", "openvino")),
+    "litert": ("export/ssh.tflite", ("litert",)),
 }
 _SAVEDMODEL_FLAGS = ("version", "max_bytes", "max_pixels", "as_stored", "float16")
 
@@ -29,7 +30,7 @@ def add_commands(command: Command) -> None:
     add_model(add, runtime=False)
     add("--format", choices=list(FORMATS), default="savedmodel", help="default: %(default)s")
     folders = ", ".join(out for out, _ in FORMATS.values())
-    add("--out", help=f"folder of versions, .onnx file or new folder (default: {folders})")
+    add("--out", help=f"folder of versions, file or new folder (default: {folders})")
     add.group("only with --format savedmodel")
     add("--version", type=_version, help="number of the version (default: auto, the next)")
     add("--max_bytes", type=positive, help="largest encoded image (default: 32 MiB)")

@@ -37,6 +37,7 @@ _SETTINGS = (
     "top_k",
     "max_detections",
     "precision",
+    "calibration",
 )
 
 
@@ -144,6 +145,9 @@ def add_model(add: Flags, *, required: bool = True, runtime: bool = True) -> Non
     add("--top_k", type=positive, help="boxes each module passes to the NMS (default: 1000)")
     add("--max_detections", type=positive, help="limit per image (default: none; export: 750)")
     add("--precision", choices=PRECISIONS, help="the network's arithmetic (default: float32)")
+    add(
+        "--calibration", metavar="DIR", help="photos like yours, for int8 (default: drawn pictures)"
+    )
     if runtime:
         add("--runtime", choices=RUNTIMES, help="what runs the network (default: tensorflow)")
     add.group("input and output")

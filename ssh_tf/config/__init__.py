@@ -4,14 +4,15 @@ The defaults are what the official code does (mahyarnajibi/SSH), since the publi
 it. Each field names its source: an official file or a section of the paper (arXiv:1708.03979).
 """
 
-from ssh_tf.config.base import PRECISIONS as PRECISIONS
 from ssh_tf.config.base import Precision as Precision
 from ssh_tf.config.base import Settings as Settings
 from ssh_tf.config.detection import EXPORT_ROWS as EXPORT_ROWS
 from ssh_tf.config.detection import MAX_PIXELS as MAX_PIXELS
+from ssh_tf.config.detection import PRECISIONS as PRECISIONS
 from ssh_tf.config.detection import PRESETS as PRESETS
 from ssh_tf.config.detection import REDACTIONS as REDACTIONS
 from ssh_tf.config.detection import DetectConfig as DetectConfig
+from ssh_tf.config.detection import DetectPrecision as DetectPrecision
 from ssh_tf.config.detection import ExportConfig as ExportConfig
 from ssh_tf.config.detection import Redaction as Redaction
 from ssh_tf.config.experiment import Config as Config

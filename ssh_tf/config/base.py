@@ -1,11 +1,10 @@
 """What all groups of settings have in common."""
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
 Precision = Literal["float32", "bfloat16", "float16"]
-PRECISIONS: tuple[str, ...] = get_args(Precision)
 # What fits into the integers of every library that a number is passed to.
 _LARGEST = 2**31 - 1
 

@@ -5,10 +5,12 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, PositiveInt
 
-from ssh_tf.config.base import Precision, Settings
+from ssh_tf.config.base import Settings
 
 Redaction = Literal["blur", "pixelate", "fill"]
 REDACTIONS: tuple[Redaction, ...] = get_args(Redaction)
+DetectPrecision = Literal["float32", "bfloat16", "float16", "int8"]
+PRECISIONS: tuple[DetectPrecision, ...] = get_args(DetectPrecision)
 
 
 class DetectConfig(Settings):
@@ -23,8 +25,11 @@ class DetectConfig(Settings):
     1600), whose scale is that of `pyramid_base_px` x entry / its shorter side."""
     pyramid_base_px: tuple[PositiveInt, PositiveInt] = (800, 1200)
     """Shorter and longer side of the pyramid's base (`wider_pyramid.yml` PYRAMID_BASE_SIZE)."""
-    precision: Precision = "float32"
-    """Arithmetic of the network; scores, boxes and NMS are float32. Official: float32."""
+    precision: DetectPrecision = "float32"
+    """Arithmetic of the network; scores, boxes and NMS are float32. `int8`: whole numbers, on CPUs
+    (docs/decisions/0032). Official: float32."""
+    calibration: str | None = None
+    """Folder of photos that show which values `int8` has to hold; by default drawn pictures."""
     top_k: int = Field(default=1000, gt=0)
     """Best boxes each module passes to the joint NMS (N_DETS_PER_MODULE)."""
     exact_decode: bool = False

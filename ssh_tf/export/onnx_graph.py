@@ -15,8 +15,10 @@ from ssh_tf.geometry.anchors import base_anchors
 IMAGE, BOXES, SCORES, COUNT = "image", "boxes", "scores", "count"
 
 
-def scaling(config: DetectConfig) -> onnx.GraphProto:
+def scaling(config: DetectConfig, means: Sequence[float]) -> onnx.GraphProto:
     """From `image` to the network's `images`, their `net_size` `[2]` and the `scale`.
+
+    `images` are what `Preprocess` gives: BGR less the means, mean blue, green and red.
 
     ONNX rounds a scaled side down, the official resize to the nearest: rows and columns that repeat
     the last ones are added before, which change no pixel, and what is too much is cut off.
@@ -26,7 +28,8 @@ def scaling(config: DetectConfig) -> onnx.GraphProto:
         <double shorter_px = {{{config.shorter_px}}}, double longer_px = {{{config.longer_px}}},
          int64[1] one = {{1}}, float[1] one_float = {{1}}, int64[1] none = {{0}},
          int64[5] none_before = {{0, 0, 0, 0, 0}}, int64[2] origin = {{0, 0}},
-         int64[2] rows_columns = {{1, 2}}>
+         int64[2] rows_columns = {{1, 2}}, int64[3] blue_green_red = {{2, 1, 0}},
+         float[3] means = {{{", ".join(map(repr, means))}}}>
         {{
             image_size = Shape <start = 1, end = 3> ({IMAGE})
             sides = Cast <to = 11> (image_size)
@@ -50,8 +53,10 @@ def scaling(config: DetectConfig) -> onnx.GraphProto:
             surplus_whole = Cast <to = 7> (surplus)
             surplus_1 = Reshape (surplus_whole, one)
             padding = Concat <axis = 0> (none_before, surplus_1, surplus_1, none)
-            pixels = Cast <to = 1> ({IMAGE})
-            padded = Pad <mode = "edge"> (pixels, padding)
+            swapped = Gather <axis = 3> ({IMAGE}, blue_green_red)
+            pixels = Cast <to = 1> (swapped)
+            less_means = Sub (pixels, means)
+            padded = Pad <mode = "edge"> (less_means, padding)
             scale_1 = Reshape (scale, one)
             scales = Concat <axis = 0> (one_float, scale_1, scale_1, one_float)
             resized = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel">

@@ -10,6 +10,7 @@ from ssh_tf.config import DetectConfig
 from ssh_tf.errors import UserError
 from ssh_tf.export.onnx import Outputs, about, check_outputs, exported_detector, write_detector
 from ssh_tf.files import atomic_folder, output_folder
+from ssh_tf.inference.runtimes.openvino import precision_hint
 from ssh_tf.model.ssh import SSH
 
 
@@ -20,15 +21,15 @@ def export_openvino(network: SSH, config: DetectConfig, out: str | Path) -> Path
 
     Args:
         network: The detector's network.
-        config: Scale and thresholds: one scale and float32. `max_detections` is the number of rows.
+        config: One scale, thresholds and precision. `max_detections` is the number of rows.
         out: The folder, which must not exist.
 
     Returns:
         `ssh.xml` in it.
 
     Raises:
-        UserError: If `out` exists or can't be written, for a pyramid or a reduced precision, or if
-            the files do not find what the detector finds; nothing is left of them then.
+        UserError: If `out` exists or can't be written, for a pyramid, or if the
+            files do not find what the detector finds; nothing is left of them then.
     """
     folder = Path(out)
     if folder.exists():
@@ -36,17 +37,20 @@ def export_openvino(network: SSH, config: DetectConfig, out: str | Path) -> Path
     output_folder(folder.parent)
     detector = exported_detector(network, config)
     with tempfile.TemporaryDirectory() as scratch:
-        write_detector(detector, Path(scratch) / "ssh.onnx")
+        # Rounded to 16 bit by whoever runs it; only the rounding to 8 bit is in the operators.
+        written = config if config.precision == "int8" else detector.config
+        write_detector(detector, written, Path(scratch) / "ssh.onnx")
         model = openvino.convert_model(Path(scratch) / "ssh.onnx")
-    model.set_rt_info(about(detector), "ssh_tf")
+    model.set_rt_info(about(detector, config.precision), "ssh_tf")
     with atomic_folder(folder) as temporary:
-        openvino.save_model(model, temporary / "ssh.xml", compress_to_fp16=False)
-        # Of itself OpenVINO takes bfloat16 on the CPUs that have it.
-        exact = {"INFERENCE_PRECISION_HINT": "f32"}
-        compiled = openvino.Core().compile_model(temporary / "ssh.xml", "CPU", exact)
+        half = config.precision == "float16"
+        openvino.save_model(model, temporary / "ssh.xml", compress_to_fp16=half)
+        core = openvino.Core()
+        options = {"INFERENCE_PRECISION_HINT": precision_hint(core, config.precision)}
+        compiled = core.compile_model(temporary / "ssh.xml", "CPU", options)
 
         def run(images: np.ndarray) -> Outputs:
             return {port.any_name: value for port, value in compiled(images).items()}
 
-        check_outputs(run, detector, folder)
+        check_outputs(run, detector, folder, config.precision)
     return folder / "ssh.xml"

@@ -13,12 +13,12 @@ import numpy as np
 from ssh_tf.config import DetectConfig, validate
 from ssh_tf.errors import UserError
 from ssh_tf.inference.ahead import attempt
-from ssh_tf.inference.arrays import Boxes, Level, Outputs, find_boxes, scale_levels
+from ssh_tf.inference.arrays import Boxes, Level, Outputs, difference, find_boxes, scale_levels
 from ssh_tf.inference.batches import Batches
 from ssh_tf.inference.contract import FaceDetector
 from ssh_tf.inference.exported import ExportedDetector, find_saved_model
 from ssh_tf.inference.memory import within_memory
-from ssh_tf.inference.runtimes.choice import load_runtime
+from ssh_tf.inference.runtimes.choice import choose_runtime, load_runtime
 from ssh_tf.model.ssh import SSH
 from ssh_tf.model.weights import load_network
 from ssh_tf.progress import Progress, silent
@@ -42,7 +42,8 @@ class Detector(FaceDetector):
     Attributes:
         network: As given.
         config: As given.
-        forward: Runs the network: `[1, H, W, 3]` float32 RGB at its scale to its outputs.
+        runtime: What runs the network; of `auto`, what it chose.
+        forward: Runs the network behind `Preprocess`, on what `prepare` gives.
         window: How many images are looked through for `batch` of one size.
 
     Raises:
@@ -63,7 +64,8 @@ class Detector(FaceDetector):
         if batch > 1 and runtime not in ("tensorflow", "auto"):
             raise UserError(f"{runtime} runs one image at a time. Set `batch` to 1.")
         runtime = runtime if batch == 1 else "tensorflow"
-        self.forward = load_runtime(runtime, network, self.config.precision)
+        self.runtime = choose_runtime(runtime, self.config.precision)
+        self.forward = load_runtime(self.runtime, network, self.config)
         self._batches: Batches | None = None
         if batch > 1:
             self._batches = Batches(network, self.config.precision, batch)
@@ -152,7 +154,8 @@ class Detector(FaceDetector):
     def prepare(self, pixels: np.ndarray) -> list[Level]:
         """Scales an image; see `FaceDetector.prepare`."""
         with within_memory(pixels):
-            return scale_levels(pixels, self.network.config.modules, self.config)
+            image = difference(pixels, self.network.means)
+            return scale_levels(image, self.network.config.modules, self.config)
 
     def compute(self, prepared: Sequence[list[Level]]) -> list[Callable[[], Boxes]]:
         """Runs the network on several images; see `FaceDetector.compute`."""
@@ -177,4 +180,4 @@ class Detector(FaceDetector):
         return find_boxes(scaled, outputs(), self.config)
 
     def __repr__(self) -> str:
-        return f"Detector({self.network.name}, {self.config!r})"
+        return f"Detector({self.network.name}, runtime={self.runtime!r}, {self.config!r})"

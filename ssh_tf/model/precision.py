@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import keras
 
+from ssh_tf.errors import UserError
 from ssh_tf.model.ssh import SSH
 
 
@@ -34,7 +35,12 @@ def in_precision(network: SSH, name: str) -> SSH:
 
     Returns:
         For `float32` the network itself, else a copy.
+
+    Raises:
+        UserError: For `int8`, which Keras does not compute in.
     """
+    if name == "int8":
+        raise UserError("TensorFlow does not compute in int8. Choose the runtime openvino.")
     if name == "float32":
         return network
     with precision(name):

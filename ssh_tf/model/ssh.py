@@ -48,26 +48,25 @@ class SSH(keras.Model):
         config = ModelConfig.model_validate(config)
         means = KERAS_MEANS[config.backbone] if means is None else means
         parts = Parts(config, means)
-        images = keras.Input((None, None, 3), name="images")
-        sizes = keras.Input((2,), dtype="int32", name="sizes")
-
-        def mask(features: Tensor, stride: int) -> Tensor:
-            return MaskCanvas(stride)(features, sizes)
-
-        super().__init__(
-            {"images": images, "sizes": sizes}, parts(images, mask), name=name, **kwargs
-        )
+        super().__init__(*_on_canvases(parts), name=name, **kwargs)
         self.config, self.parts = config, parts
         self.means = tuple(float(mean) for mean in means)
 
-    def exact(self) -> keras.Model:
+    def exact(self, *, prepared: bool = False) -> keras.Model:
         """Returns the same layers as a model of images that fill their canvas.
 
         Without the masks it is as fast as the bare network. Input: `images` alone.
+
+        Args:
+            prepared: Whether `images` are already what the first layer, `Preprocess`, gives.
         """
         images = keras.Input((None, None, 3), name="images")
-        outputs = self.parts(images, lambda features, stride: features)
+        outputs = self.parts(images, lambda features, stride: features, prepared=prepared)
         return keras.Model(images, outputs, name=f"{self.name}_exact")
+
+    def without_preprocess(self) -> keras.Model:
+        """Returns the same layers, masks included, as a model of what `Preprocess` gives."""
+        return keras.Model(*_on_canvases(self.parts, prepared=True))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -95,9 +94,9 @@ class Parts:
         self.fusion = Fusion(config.fuse_channels, upsample=config.fusion)
         self.modules = [DetectionModule(each, context=config.context) for each in config.modules]
 
-    def __call__(self, images: Tensor, mask: Mask) -> dict[str, Tensor]:
-        """Images `[B, H, W, 3]` to the outputs that `SSH` documents."""
-        taps = self.backbone(mask(self.preprocess(images), 1), mask)
+    def __call__(self, images: Tensor, mask: Mask, *, prepared: bool = False) -> dict[str, Tensor]:
+        """Images `[B, H, W, 3]`, or what `preprocess` gives, to the outputs of `SSH`."""
+        taps = self.backbone(mask(images if prepared else self.preprocess(images), 1), mask)
         outputs = {}
         for module in self.modules:
             name, stride = module.config.name, module.config.stride
@@ -105,6 +104,19 @@ class Parts:
             features = self.fusion(taps[8], taps[16], mask) if stride == 8 else taps[stride]
             outputs[f"{name}_logits"], outputs[f"{name}_deltas"] = module(features, mask)
         return outputs
+
+
+def _on_canvases(
+    parts: Parts, *, prepared: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Returns inputs and outputs for images on canvases, as `SSH` documents them."""
+    images = keras.Input((None, None, 3), name="images")
+    sizes = keras.Input((2,), dtype="int32", name="sizes")
+
+    def mask(features: Tensor, stride: int) -> Tensor:
+        return MaskCanvas(stride)(features, sizes)
+
+    return {"images": images, "sizes": sizes}, parts(images, mask, prepared=prepared)
 
 
 class Fusion:

@@ -122,7 +122,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr("ssh_tf.evaluation.run.evaluate_pascal", lambda *_, **__: {})
         patch.setattr("ssh_tf.model.weights.load_network", lambda _: None)
         patch.setattr("ssh_tf.model.weights.save_network", lambda _, path: path)
-        for name in ("savedmodel", "onnx", "openvino"):
+        for name in ("savedmodel", "onnx", "openvino", "litert"):
             patch.setattr(f"ssh_tf.export.{name}.export_{name}", lambda *given: given[2])
         # What guides begin with, in whatever order they are read.
         line = "records --wider_root WIDER --split train --out tfrecords/wider_train"

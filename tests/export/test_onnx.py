@@ -13,7 +13,7 @@ import pytest
 
 from ssh_tf.config import DetectConfig
 from ssh_tf.errors import UserError
-from ssh_tf.inference.arrays import levels, resize
+from ssh_tf.inference.arrays import difference, levels, resize
 from ssh_tf.inference.detector import Detector
 from tests.support.small import narrow_network, picture
 
@@ -25,6 +25,7 @@ export = importlib.import_module("ssh_tf.export.onnx")
 scaling = importlib.import_module("ssh_tf.export.onnx_graph").scaling
 
 SETTINGS = DetectConfig(shorter_px=96, longer_px=160, max_detections=40, exact_decode=True)
+MEANS = (103.5, 116.25, 123.675)
 # Larger and smaller than the network's input, and one cut to a single cell.
 SIZES = [(64, 96), (131, 77), (500, 333), (3, 700)]
 
@@ -85,15 +86,15 @@ def test_the_onnx_file_says_what_it_is(exported: Path):
 def test_pixels_are_those_of_the_detector(size: tuple[int, int]):
     config = DetectConfig(shorter_px=90, longer_px=150)
     model = onnx.helper.make_model(
-        scaling(config), opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8
+        scaling(config, MEANS), opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8
     )
     session = onnxruntime.InferenceSession(model.SerializeToString())
     image = picture(*size)
     ((scale, _),) = levels(size, narrow_network().config.modules, config)
     (found,) = session.run(["images"], {"image": image[None]})
-    expected = resize(image, scale)
+    expected = resize(difference(image, MEANS), scale)
     assert found.shape == (1, *expected.shape)
-    if min(size) * scale > 0.5:  # Else the detector sees black: less than a row is left.
+    if min(size) * scale > 0.5:  # Else the detector sees zeros: less than a row is left.
         np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-2)
 
 
@@ -107,7 +108,9 @@ def test_openvino_files_find_what_the_detector_finds(
 
     from ssh_tf.export.openvino import export_openvino
 
-    def write(_: Detector, path: Path) -> None:  # Which takes long, and was done.
+    def write(
+        _: Detector, wanted: DetectConfig, path: Path
+    ) -> None:  # Which takes long, and was done.
         shutil.copy(exported, path)
 
     monkeypatch.setattr("ssh_tf.export.openvino.write_detector", write)
@@ -130,7 +133,7 @@ def test_openvino_files_find_what_the_detector_finds(
     [
         ("ssh.pb", {}, r"must end in .onnx"),
         ("ssh.onnx", {"pyramid_px": (500, 800)}, r"have one scale"),
-        ("ssh.onnx", {"precision": "bfloat16"}, r"in float32. Received: bfloat16"),
+        ("ssh.onnx", {"precision": "bfloat16"}, r"not compute in bfloat16.*Choose float32 or int8"),
     ],
 )
 def test_what_can_t_be_exported_is_refused(
@@ -156,7 +159,36 @@ def test_an_export_that_finds_others_is_refused(detector: Detector, wrong: str |
         )
 
     if wrong is None:
-        export.check_outputs(run, detector, Path("ssh.onnx"))
+        export.check_outputs(run, detector, Path("ssh.onnx"), "float32")
         return
     with pytest.raises(UserError, match=r"ssh.onnx would find \d+ faces .*Nothing was exported"):
-        export.check_outputs(run, detector, Path("ssh.onnx"))
+        export.check_outputs(run, detector, Path("ssh.onnx"), "float32")
+
+
+@pytest.mark.parametrize(("moved_px", "refused"), [(0.05, False), (8.0, True), (np.nan, True)])
+def test_a_reduced_precision_may_move_faces_a_little(
+    detector: Detector, moved_px: float, refused: bool
+):
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        found = detector.detect(images[0])
+        return outputs(len(found), found.boxes + np.float32(moved_px), found.scores - 0.01)
+
+    def check() -> None:
+        export.check_outputs(run, detector, Path("ssh.onnx"), "int8")
+
+    if refused:
+        with pytest.raises(UserError, match="or others"):
+            check()
+    else:
+        check()
+    with pytest.raises(UserError):  # Which float32 may not.
+        export.check_outputs(run, detector, Path("ssh.onnx"), "float32")
+
+
+def test_a_file_in_8_bit_passes_its_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ssh_tf.inference.runtimes.quantize._PICTURES", 3)
+    settings = SETTINGS.model_copy(update={"precision": "int8"})
+    model = onnx.load(export.export_onnx(narrow_network(), settings, tmp_path / "ssh.onnx"))
+    assert "QuantizeLinear" in {node.op_type for node in model.graph.node}
+    about = json.loads({one.key: one.value for one in model.metadata_props}["ssh_tf"])
+    assert about["detect"]["precision"] == "int8"

@@ -14,6 +14,7 @@ from ssh_tf.geometry.anchors import grid_size
 from ssh_tf.imaging import scale as reference
 from ssh_tf.inference import arrays, graph
 from ssh_tf.inference.graph import ScoredBoxes
+from ssh_tf.model.layers import Preprocess
 from tests.support.golden import proposal_inputs, read
 from tests.support.small import picture
 
@@ -96,6 +97,20 @@ def test_of_equal_scores_the_first_suppresses():
     assert found.tolist() == boxes[:1].tolist()
 
 
+@pytest.mark.parametrize("most", [None, 3, 64, 100])
+def test_many_boxes_survive_as_in_the_graph(most: int | None):
+    """More than two blocks of the NMS, most of them dropped."""
+    rng = np.random.default_rng(6)
+    low = rng.uniform(0, 400, (700, 2)).astype(np.float32)
+    boxes = np.concatenate([low, low + rng.uniform(5, 60, (700, 2)).astype(np.float32)], axis=-1)
+    scores = rng.permutation(700).astype(np.float32) / 1000
+    config = DetectConfig(max_detections=most, score_threshold=0.1)
+    expected = graph.joint_nms(tf.constant(boxes), tf.constant(scores), config)
+    found = ScoredBoxes(*arrays.joint_nms(boxes, scores, config))
+    assert_equal(found, ScoredBoxes(expected.boxes.numpy(), expected.scores.numpy()))
+    assert len(found.scores) == most or (most is None and 128 < len(found.scores) < 500)
+
+
 def test_values_of_extreme_weights_are_those_of_the_graph():
     size, config = (64, 96), DetectConfig()
     outputs = random_outputs(size, seed=2)
@@ -143,17 +158,27 @@ def test_scales_are_those_of_the_graph(settings: dict[str, int]):
 def test_pixels_are_those_of_the_graph(size: tuple[int, int], scale: float):
     image = picture(*size)
     expected = reference.resize(image, tf.constant(scale, tf.float64))
-    found = arrays.resize(image, scale)
+    found = arrays.resize(image.astype(np.float32), scale)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2)
+
+
+def test_the_difference_is_what_the_network_computes():
+    image, means = picture(31, 47)[:, ::-1], (103.939, 116.779, 123.68)
+    expected = Preprocess(means)(image[np.newaxis].astype(np.float32))[0]
+    found = arrays.difference(image, means)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("index", range(3))
 def test_network_inputs_are_the_official_ones(test_data: Path, index: int):
     golden = read(test_data / "golden" / "preprocess_dev.npz")
     bgr = np.ascontiguousarray(golden[f"image_{index}"])
-    received = arrays.resize(bgr, float(golden[f"scale_{index}"])) - golden["pixel_means_bgr"]
-    # Grey levels; the official code subtracts before it scales. TensorFlow's kernel: 1e-2.
+    means = golden["pixel_means_bgr"].ravel().tolist()
+    image = arrays.difference(bgr[..., ::-1], means)
+    received = arrays.resize(image, float(golden[f"scale_{index}"]))
+    # Gray levels. TensorFlow's kernel: 1e-2.
     np.testing.assert_allclose(received, golden[f"blob_{index}"], rtol=0, atol=1e-3)
 
 
@@ -184,6 +209,6 @@ def test_detections_are_the_official_ones(test_data: Path, index: int):
         return outputs
 
     image = np.zeros((*golden["image_hw"], 3), np.uint8)
-    boxes, scores = arrays.find_faces(forward, image, MODULES, config)
+    boxes, scores = arrays.find_faces(forward, image, MODULES, (0, 0, 0), config)
     np.testing.assert_allclose(scores, golden["dets"][:, 4], rtol=0, atol=1e-6)
     np.testing.assert_allclose(boxes, golden["dets"][:, :4], rtol=0, atol=1e-3)

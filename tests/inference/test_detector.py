@@ -181,7 +181,8 @@ def test_an_image_that_an_export_refuses_is_an_error(
 def test_detectors_say_what_they_are(
     detector: Detector, served: ExportedDetector, small_export: Path
 ):
-    assert repr(detector).startswith("Detector(ssh, DetectConfig(shorter_px=64, longer_px=96")
+    start = "Detector(ssh, runtime='tensorflow', DetectConfig(shorter_px=64, longer_px=96"
+    assert repr(detector).startswith(start)
     assert repr(served) == f"ExportedDetector({str(small_export / '1')!r})"
 
 

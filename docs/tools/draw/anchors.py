@@ -11,7 +11,7 @@ from ssh_tf.geometry.boxes import include_last_pixel, pairwise_iou
 
 # Ten faces of 15 to 170 px.
 _SEED = 9
-_KEY_HIGH, _KEY_SCALE = 172, 0.25
+_KEY_HIGH, _KEY_WIDE, _KEY_SCALE = 196, 210, 0.25
 
 
 def draw_anchors(config: ModelConfig, loss: LossConfig) -> str:
@@ -40,16 +40,14 @@ def draw_anchors(config: ModelConfig, loss: LossConfig) -> str:
         halo = {"stroke": "#000", "stroke_width": 3, "paint_order": "stroke"}
         drawn.append(words(max(x, 2), max(y, 12), f"{overlap:.2f}", **label, **halo))
     for index, module in enumerate(config.modules):
-        left = 12 + index * 150
-        x, y, color = left, height + 40, MODULES[index]
+        x, y = 12 + index * _KEY_WIDE, height + 24
+        sides = [scale * BASE_PX for scale in module.anchor_scales]
         name = f"{module.name.upper()}: {len(anchors[index]):,} anchors"
-        drawn.append(words(x, height + 22, name, text_anchor="start", font_weight="bold"))
-        for scale in module.anchor_scales:
-            side = scale * BASE_PX * _KEY_SCALE
-            box = (x, y, x + side, y + side)
-            drawn.append(outline(box, stroke=color, stroke_width=2))
-            if side == max(module.anchor_scales) * BASE_PX * _KEY_SCALE:
-                sizes = " and ".join(f"{each * BASE_PX:g}" for each in module.anchor_scales)
-                drawn.append(words(x + side + 8, y + 12, f"{sizes} px", text_anchor="start"))
+        sizes = " and ".join(f"{side:g}" for side in sides) + " px"
+        drawn.append(words(x, y, name, text_anchor="start", font_weight="bold"))
+        drawn.append(words(x, y + 20, sizes, text_anchor="start"))
+        for side in sides:
+            box = np.array([x, y + 32, x, y + 32]) + np.array([0, 0, 1, 1]) * side * _KEY_SCALE
+            drawn.append(outline(box, stroke=MODULES[index], stroke_width=2))
     label = "Faces of a drawn scene and the anchor that overlaps each most"
     return document(width, height + _KEY_HIGH, label, drawn)

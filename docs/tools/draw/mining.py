@@ -17,7 +17,8 @@ from ssh_tf.model.weights import build_network
 # Two faces, and a clock, a balloon and sockets that look a bit like some.
 _SEED = 8
 _KEPT, _MISTAKEN = "#00e08a", "#ff5a36"
-_ROW_HIGH, _TEXT_HIGH, _GAP = 240, 70, 8
+_ROW_HIGH, _TEXT_HIGH, _GAP = 240, 74, 8
+_LEFT = {"text_anchor": "start"}
 _FAINTEST = 0.05
 
 
@@ -60,13 +61,15 @@ def _panel(network: SSH, scene: Scene, module: ModuleConfig, loss: LossConfig, n
             style = {"stroke": color, "stroke_width": width, "stroke_opacity": f"{opacity:.2g}"}
             parts.append(outline(anchor / 2, **style))
     positives, negatives = int((labels == POSITIVE).sum()), probability[labels == NEGATIVE]
+    parts.append(
+        words(0, _ROW_HIGH + 20, f"{module.name.upper()}, {name}", **_LEFT, font_weight="bold")
+    )
     lines = [
-        f"{module.name.upper()}, {name}: {positives} on faces, {len(negatives)} hardest others",
-        f"of {len(anchors):,}. Face probability of these others:",
-        f"{negatives.min():.2f} to {negatives.max():.2f}",
+        f"{positives} on faces, {len(negatives)} hardest others of {len(anchors):,}",
+        f"their face probability: {negatives.min():.2f} to {negatives.max():.2f}",
     ]
     for i, line in enumerate(lines):
-        parts.append(words(0, _ROW_HIGH + 18 + 17 * i, line, text_anchor="start"))
+        parts.append(words(0, _ROW_HIGH + 39 + 19 * i, line, **_LEFT))
     return "".join(parts)
 
 

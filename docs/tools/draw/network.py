@@ -81,7 +81,7 @@ def draw_module(config: ModelConfig, name: str) -> str:
     rows = {"conv3x3": 1, "context_reduce": 1, "context_5x5": 3, "context_7x7_1": 2}
     rows |= {"context_7x7_2": 3, "join": 4, "cls": 5, "box": 5}
     boxes = {key: Place(columns[key], 36 + 78 * row, 176) for key, row in rows.items()}
-    boxes |= {key: boxes[key]._replace(width=236) for key in ("cls", "box")}
+    boxes |= {key: boxes[key]._replace(width=256) for key in ("cls", "box")}
     boxes["features"] = Place(300, 36, 236)
     keys = {each: "join" if "concat" in each else each.removeprefix(f"{name}_") for each in inside}
     (module,) = (module for module in config.modules if module.name == name)
@@ -127,7 +127,7 @@ def _overview(
     graph: Mapping[str, Step], parts: Mapping[str, str], config: ModelConfig
 ) -> dict[str, list[str]]:
     """Returns the lines of text in each box of the overview."""
-    texts = {"image": ["image", "H × W, minus means"]}
+    texts = {"image": ["image", "H × W × 3"]}
     stride = 1
     for part in dict.fromkeys(parts.values()):
         inside = [step for name, step in graph.items() if parts[name] == part]

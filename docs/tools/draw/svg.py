@@ -25,7 +25,7 @@ def document(width: int, height: int, label: str, parts: Iterable[str]) -> str:
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-            f'width="{width}" height="{height}" role="img" font-family="{_FONT}" font-size="13">',
+            f'width="{width}" height="{height}" role="img" font-family="{_FONT}" font-size="15">',
             f"<title>{escape(label)}</title>",
             rectangle(0, 0, width, height, fill=PAPER, radius=8),
             *parts,

@@ -7,12 +7,12 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from ssh_tf.config import DetectConfig
 from ssh_tf.errors import UserError, explain
 from ssh_tf.files import atomic_folder, cache_folder, output_folder
 from ssh_tf.model.precision import in_precision
@@ -26,24 +26,27 @@ INPUT = "images"
 OPSET = 17
 
 
-def network_function(network: SSH, precision: str) -> tf.types.experimental.PolymorphicFunction:
+def network_function(
+    network: SSH, precision: str = "float32", *, prepared: bool = False
+) -> tf.types.experimental.PolymorphicFunction:
     """Returns the network for one image that fills its canvas, as a TensorFlow function.
 
     Args:
         network: Computes in float32.
         precision: `DetectConfig.precision`.
+        prepared: See `SSH.exact`.
 
     Returns:
         A function of `images`, `[1, H, W, 3]` float32, with one trace for all H and W. Its outputs
         are those that `SSH` documents, by their names.
     """
-    exact = in_precision(network, precision).exact()
+    exact = in_precision(network, precision).exact(prepared=prepared)
     spec = tf.TensorSpec([1, None, None, 3], tf.float32, name=INPUT)
     return tf.function(lambda images: exact(images), input_signature=[spec])
 
 
 def write_onnx(network: SSH, path: Path) -> None:
-    """Writes the network of `network_function` as an ONNX file, in float32.
+    """Writes the network behind `Preprocess` as an ONNX file, in float32.
 
     Args:
         network: What is written.
@@ -52,23 +55,43 @@ def write_onnx(network: SSH, path: Path) -> None:
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
-    function = network_function(network, "float32")
+    function = network_function(network, prepared=True)
     tf2onnx.convert.from_function(
         function,
         function.input_signature,
         opset=OPSET,
-        custom_op_handlers={"ReverseV2": (_write_channel_swap, [])},
         output_path=str(path),
     )
 
 
-def _write_channel_swap(graph: Any, node: Any, *_: Any) -> None:
-    """Writes RGB to BGR as `Gather`; tf2onnx takes `ReverseSequence`, which OpenCV lacks."""
-    old = {"outputs": node.output, "shapes": node.output_shapes, "dtypes": node.output_dtypes}
-    order = graph.make_const(f"{node.name}_order", np.array([2, 1, 0], np.int64))
-    inputs = [node.input[0], order.output[0]]
-    graph.remove_node(node.name)
-    graph.make_node("Gather", inputs, attr={"axis": 3}, name=node.name, **old)
+def write_litert(network: SSH, path: Path, *, prepared: bool = False) -> None:
+    """Writes the network of `network_function` as a LiteRT file, in float32.
+
+    Args:
+        network: What is written.
+        path: The file.
+        prepared: See `SSH.exact`.
+    """
+    function = network_function(network, prepared=prepared)
+    module = tf.Module()
+    module.weights = [variable.value for variable in network.variables]
+    concrete = function.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
+    path.write_bytes(converter.convert())
+
+
+def require_float32(runtime: str, config: DetectConfig) -> None:
+    """Refuses other precisions for a runtime that has none.
+
+    Raises:
+        UserError: Naming runtimes that have it.
+    """
+    if config.precision != "float32":
+        others = "openvino" if config.precision == "int8" else "openvino or tensorflow"
+        raise UserError(
+            f"{runtime} computes in float32 on CPUs, not in {config.precision}. Choose the runtime "
+            f"{others}."
+        )
 
 
 @contextlib.contextmanager
@@ -101,6 +124,25 @@ def converted(network: SSH, form: str, convert: Callable[[Path], None]) -> Itera
         _LOG.info("Converting the network once, into %s", folder)
         _write(folder, convert)
     yield folder
+
+
+@contextlib.contextmanager
+def converted_file(
+    network: SSH, form: str, name: str, write: Callable[[SSH, Path], None]
+) -> Iterator[Path]:
+    """Yields the file that `write` made in a folder of `converted`.
+
+    Args:
+        network: What is converted.
+        form: See `converted`.
+        name: The file's.
+        write: Writes a network into a file.
+
+    Yields:
+        The file, to be read meanwhile.
+    """
+    with converted(network, form, lambda folder: write(network, folder / name)) as folder:
+        yield folder / name
 
 
 def network_hash(network: SSH) -> str:

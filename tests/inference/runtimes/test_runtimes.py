@@ -1,8 +1,10 @@
 """Tests of the runtimes: equal results, what is missing, and the cache of converted networks."""
 
 import importlib.util
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,9 @@ from ssh_tf.errors import UserError
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import detection_function
 from ssh_tf.inference.runtimes import RUNTIMES, choice, convert
-from ssh_tf.inference.runtimes.choice import fastest_runtime, load_runtime
+from ssh_tf.inference.runtimes.choice import choose_runtime, fastest_runtime, load_runtime
 from ssh_tf.model.ssh import SSH
-from tests.support.small import narrow_network, picture
+from tests.support.small import encode, narrow_network, picture
 
 SETTINGS = DetectConfig(shorter_px=96, longer_px=160)
 
@@ -57,8 +59,8 @@ def test_every_runtime_finds_the_same_faces(network: SSH, runtime: str, size: tu
 def test_reduced_precision_moves_outputs_a_little(network: SSH, runtime: str, precision: str):
     needs(runtime)
     images = picture(64, 96)[np.newaxis].astype(np.float32)
-    exact = load_runtime("tensorflow", network, "float32")(images)
-    rounded = load_runtime(runtime, network, precision)(images)
+    exact = load_runtime("tensorflow", network, DetectConfig())(images)
+    rounded = load_runtime(runtime, network, DetectConfig(precision=precision))(images)
     for name, expected in exact.items():
         assert rounded[name].dtype == np.float32
         assert rounded[name].shape == expected.shape
@@ -67,26 +69,100 @@ def test_reduced_precision_moves_outputs_a_little(network: SSH, runtime: str, pr
         assert any((rounded[name] != exact[name]).any() for name in exact)
 
 
-def test_onnx_runtime_says_that_it_has_no_reduced_precision(network: SSH):
-    needs("onnxruntime")
-    with pytest.raises(UserError, match=r"float32 on CPUs, not in bfloat16. Choose"):
-        load_runtime("onnxruntime", network, "bfloat16")
+@pytest.mark.parametrize(
+    ("runtime", "precision", "message"),
+    [
+        ("onnxruntime", "bfloat16", r"float32 on CPUs, not in bfloat16. Choose .* tensorflow"),
+        ("litert", "int8", r"float32 on CPUs, not in int8. Choose the runtime openvino\."),
+        ("tensorflow", "int8", r"not compute in int8. Choose the runtime openvino\."),
+    ],
+)
+def test_a_runtime_without_the_precision_says_who_has_it(
+    network: SSH, runtime: str, precision: str, message: str
+):
+    needs(runtime)
+    with pytest.raises(UserError, match=message):
+        Detector(network, DetectConfig(precision=precision), runtime=runtime)
 
 
-@pytest.mark.parametrize(("runtime", "extra"), [("openvino", "openvino"), ("onnxruntime", "onnx")])
+def test_a_detector_names_its_runtime_and_precision(network: SSH, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(choice, "fastest_runtime", lambda precision: "tensorflow")
+    detector = Detector(network, DetectConfig(precision="bfloat16"), runtime="auto")
+    assert detector.runtime == "tensorflow"
+    assert "runtime='tensorflow'" in repr(detector)
+    assert "precision='bfloat16'" in repr(detector)
+
+
+# 8 bit
+
+
+@pytest.fixture
+def quantize(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module, with few pictures."""
+    needs("openvino")
+    needs("int8")
+    from ssh_tf.inference.runtimes import quantize
+
+    monkeypatch.setattr(quantize, "_PICTURES", 3)
+    return quantize
+
+
+def test_int8_moves_outputs_a_little_and_spares_short_sums(
+    network: SSH, quantize: Any, cache: Path
+):
+    import onnx
+
+    images = picture(64, 96)[np.newaxis].astype(np.float32) - 120
+    exact = load_runtime("tensorflow", network, DetectConfig())(images)
+    rounded = load_runtime("openvino", network, DetectConfig(precision="int8"))(images)
+    for name, expected in exact.items():
+        assert rounded[name].dtype == np.float32
+        assert 0 < np.abs(rounded[name] - expected).mean() < 0.2 * expected.std()
+    (file,) = cache.rglob("network_int8.onnx")
+    graph = onnx.load(file).graph
+    made_from = {name: node.input[0] for node in graph.node for name in node.output}
+    dims = {tensor.name: tensor.dims for tensor in graph.initializer}
+    for kernel in (node.input[1] for node in graph.node if node.op_type == "Conv"):
+        terms = math.prod(dims[made_from.get(kernel, kernel)][1:])
+        assert (kernel in made_from) == (terms >= 64)
+
+
+def test_int8_is_calibrated_on_the_photos_that_are_named(
+    quantize: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for i in range(7):
+        (tmp_path / f"{i}.png").write_bytes(encode(picture(8 + i, 9, seed=i), ".png"))
+    images = quantize.calibration_images(str(tmp_path))
+    assert [len(image) for image in images] == [8, 10, 12]  # Every other of seven.
+    drawn = quantize.calibration_images(None)
+    assert len(drawn) == 3
+    assert quantize.images_hash(drawn) == quantize.images_hash(quantize.calibration_images(None))
+    assert quantize.images_hash(drawn) != quantize.images_hash(images)
+    assert quantize.images_hash(images) != quantize.images_hash(images[::-1])
+
+
+def test_calibration_without_photos_is_the_user_s_error(quantize: Any, tmp_path: Path):
+    config = DetectConfig(precision="int8", calibration=str(tmp_path / "none"))
+    with pytest.raises(UserError, match=r"none does not exist"):
+        Detector(narrow_network(), config, runtime="auto")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "extra"), [("openvino", "openvino"), ("onnxruntime", "onnx"), ("litert", "litert")]
+)
 def test_a_missing_runtime_names_its_extra(
-    network: SSH, monkeypatch: pytest.MonkeyPatch, runtime: str, extra: str
+    monkeypatch: pytest.MonkeyPatch, runtime: str, extra: str
 ):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
-        UserError, match=rf"needs {runtime}.*Install it: pip install 'ssh-tf\[{extra}\]'"
+        UserError, match=rf"{runtime} needs \w+.*Install it: pip install 'ssh-tf\[{extra}\]'"
     ):
-        load_runtime(runtime, network, "float32")
+        choose_runtime(runtime, "float32")
 
 
-def test_an_unknown_runtime_is_refused(network: SSH):
+def test_an_unknown_runtime_is_refused():
     with pytest.raises(ValueError, match=r"one of auto, tensorflow.*Received: 'caffe'"):
-        load_runtime("caffe", network, "float32")
+        choose_runtime("caffe", "float32")
 
 
 @pytest.mark.parametrize(
@@ -96,6 +172,7 @@ def test_an_unknown_runtime_is_refused(network: SSH):
         (("onnxruntime",), "float32", "onnxruntime"),
         (("onnxruntime",), "bfloat16", "tensorflow"),
         ((), "float32", "tensorflow"),
+        ((), "int8", "openvino"),
     ],
 )
 def test_auto_takes_the_fastest_installed(
@@ -111,7 +188,7 @@ def test_auto_takes_tensorflow_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_new_size_does_not_compile_anew(network: SSH):
-    run = convert.network_function(network, "float32")
+    run = convert.network_function(network)
     for size in ((40, 41), (42, 43), (1, 5)):
         run(tf.zeros([1, *size, 3]))
     assert run.experimental_get_tracing_count() == 1
