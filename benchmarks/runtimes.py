@@ -108,14 +108,19 @@ def ratios(model: str, runs: int) -> dict[str, dict[str, float]]:
         least = bare.network if model != "light" else bare.network + bare.decode + bare.resize
         exact, times = ours[0].end_to_end, [timing.end_to_end for timing in ours]
         parts = dict(zip(PRECISIONS, [exact / least, *(t / exact for t in times[1:])], strict=True))
+        networks = [bare.network, *(ours[0].network for _ in times[1:])]
+        alone = [timing.network / part for timing, part in zip(ours, networks, strict=True)]
         label = "x".join(map(str, size))
-        report[label] = parts | {"bare_ms": 1e3 * bare.network, "ms": 1e3 * exact}
+        report[label] = parts | {"bare_ms": 1e3 * bare.network, "ms": 1e3 * exact, "alone": alone}
         milliseconds = ", ".join(f"{1e3 * t:.1f}" for t in times)
         print(f"{model} {label}: bare OpenVINO {1e3 * bare.network:.1f} ms; auto {milliseconds} ms")
-        for precision, part in parts.items():
+        for (precision, part), network in zip(parts.items(), alone, strict=True):
             of = "bare OpenVINO" if precision == "float32" else "float32"
             good = "as it should" if part <= LIMITS[precision] else "MORE THAN IT SHOULD"
-            print(f"  {precision:9} {part:.3f} of {of}, limit {LIMITS[precision]:.2f}: {good}")
+            print(
+                f"  {precision:9} {part:.3f} of {of}, limit {LIMITS[precision]:.2f}: {good}; "
+                f"the network alone {network:.3f}"
+            )
     return report
 
 
