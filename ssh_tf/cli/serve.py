@@ -51,7 +51,8 @@ def _serve(arguments: argparse.Namespace) -> None:
     if not arguments.host:
         raise UserError("--host must not be empty. Name an address, or 0.0.0.0 for all.")
     if missing := [name for name in _EXTRA if importlib.util.find_spec(name) is None]:
-        raise UserError(f"Missing: {', '.join(missing)}. Install ssh-tf[serving].")
+        needed = ", ".join(missing)
+        raise UserError(f"serve needs {needed}. Install it: pip install 'ssh-tf[serving]'")
     if arguments.model_dir and arguments.model:
         raise UserError("--model_dir and --model exclude each other. Remove one of them.")
     if arguments.model_dir and arguments.precision:
