@@ -28,6 +28,16 @@ def pin_program() -> None:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
+def silence() -> None:
+    """Ends what this process prints on standard error: in one that only computes for another.
+
+    TensorFlow's C++ libraries print notices while it is imported, whatever the log level.
+    """
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    os.close(nothing)
+
+
 def pin_ray() -> None:
     """Keeps Ray, before it is imported, from reporting to its makers and printing to stdout.
 

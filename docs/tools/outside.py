@@ -7,6 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
+# Folders that documents link to, and the page that says what is in them.
+_PAGES = {DOCS / "decisions": "decisions/index.md", ROOT / "examples": "notebooks.md"}
 # The site's folder for what is not in `docs/`.
 _FOLDER = "repository"
 # `](path#heading)` of Markdown and `src="path"` of HTML; never an address of the web.
@@ -31,8 +33,8 @@ def address(path: Path) -> str:
     """Returns where a file of the repository stands among the site's sources."""
     if path == README:
         return "index.md"
-    if path.is_dir() and DOCS in path.parents:
-        return f"{path.relative_to(DOCS).as_posix()}/index.md"
+    if path in _PAGES:
+        return _PAGES[path]
     if DOCS in path.parents:
         return path.relative_to(DOCS).as_posix()
     return f"{_FOLDER}/{path.relative_to(ROOT).as_posix()}"

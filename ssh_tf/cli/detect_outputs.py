@@ -201,8 +201,10 @@ def _print_table(entry: "Entry", *, show_from: float) -> None:
     name = entry.get("image") or f"{entry['video']}, frame {entry.get('frame', '')}"
     if "error" in entry:
         return
+    from ssh_tf.imaging.draw import counted
+
     faces = [face for face in entry["faces"] if face["score"] >= show_from]
-    say(f"{name}: {entry['width']} x {entry['height']} px, {_counted(len(faces), 'face')}")
+    say(f"{name}: {entry['width']} x {entry['height']} px, {counted(len(faces), 'face')}")
     for face in faces:
         x1, y1, x2, y2 = face["box"]
         say(f"  {face['score']:.3f}  {x1:8.1f} {y1:8.1f} {x2:8.1f} {y2:8.1f}")
@@ -245,16 +247,14 @@ def summarize(arguments: argparse.Namespace, counts: Counts) -> None:
     Raises:
         UserError: If something failed: the exit code is to say so.
     """
-    parts = [_counted(counts.images, "image")] if counts.images or not counts.frames else []
-    parts += [_counted(counts.frames, "frame")] if counts.frames else []
+    from ssh_tf.imaging.draw import counted
+
+    parts = [counted(counts.images, "image")] if counts.images or not counts.frames else []
+    parts += [counted(counts.frames, "frame")] if counts.frames else []
     places = {"pictures": arguments.out, "crops": arguments.crops, "boxes": arguments.parquet}
     where = "".join(f", {name} in {path}" for name, path in places.items() if path is not None)
     to_stdout = any(getattr(arguments, flag) == STDOUT for flag in _SUFFIXES)
-    line = f"{_counted(counts.faces, 'face')} in {' and '.join(parts)}{where}"
+    line = f"{counted(counts.faces, 'face')} in {' and '.join(parts)}{where}"
     (complain if to_stdout else say)(line)
     if counts.failed:
         raise UserError(f"{counts.failed} of {counts.items} images and videos failed, see above.")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"

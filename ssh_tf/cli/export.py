@@ -3,12 +3,16 @@
 import argparse
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ssh_tf.cli.flags import Command, add_model, load_network_detector, positive
 from ssh_tf.cli.terminal import import_tensorflow, next_command, say
-from ssh_tf.config import ExportConfig
+from ssh_tf.config import DetectConfig, ExportConfig
 from ssh_tf.errors import UserError
 from ssh_tf.files import output_folder
+
+if TYPE_CHECKING:
+    from ssh_tf.model.ssh import SSH
 
 # Where an export goes to by default, and the runtimes whose packages write and check it.
 FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -61,16 +65,29 @@ def _export(arguments: argparse.Namespace) -> None:
 
     for runtime in runtimes:
         require_runtime(runtime)
-    detector = load_network_detector(arguments)
+    network, config = _wanted(arguments)
     module = importlib.import_module(f"ssh_tf.export.{arguments.format}")
     export = getattr(module, f"export_{arguments.format}")
-    say(f"Exported {export(detector.network, detector.config, out)}")
+    say(f"Exported {export(network, config, out)}")
+
+
+def _wanted(arguments: argparse.Namespace) -> "tuple[SSH, DetectConfig]":
+    """Returns the network and the settings to export.
+
+    A detector in int8 would be calibrated to be loaded, and again to be exported.
+    """
+    changed = {}
+    if arguments.precision == "int8":
+        changed = {"precision": "int8", "calibration": arguments.calibration}
+        arguments.precision = arguments.calibration = None
+    detector = load_network_detector(arguments)
+    return detector.network, detector.config.model_copy(update=changed)
 
 
 def _export_savedmodel(arguments: argparse.Namespace, out: str) -> None:
     from ssh_tf.export.savedmodel import export_savedmodel
 
-    detector = load_network_detector(arguments)
+    network, config = _wanted(arguments)
     options = {
         "max_bytes": arguments.max_bytes,
         "max_pixels": arguments.max_pixels,
@@ -78,7 +95,7 @@ def _export_savedmodel(arguments: argparse.Namespace, out: str) -> None:
     }
     given = {key: value for key, value in options.items() if value is not None}
     settings = ExportConfig(float16=arguments.float16, upright=not arguments.as_stored, **given)
-    say(f"Exported {export_savedmodel(detector.network, detector.config, out, settings)}")
+    say(f"Exported {export_savedmodel(network, config, out, settings)}")
     next_command("serve", "--model_dir", out)
 
 

@@ -53,6 +53,8 @@ class Parser(argparse_flags.ArgumentParser):
         """Ends with the usage, what is wrong, and exit code 2."""
         if choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
             message += did_you_mean(choice[1], re.findall(r"[\w.-]+", choice[2]))
+        if "are required" in message:
+            message += f". {self.prog} --help tells more."
         self.print_usage(sys.stderr)
         complain(f"{self.prog}: error: {message}")
         raise SystemExit(2)

@@ -7,9 +7,11 @@ import re
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 from ssh_tf.cli.flags import Command, number, port, whole
 from ssh_tf.cli.terminal import import_tensorflow, progress, say
+from ssh_tf.config import PRECISIONS
 from ssh_tf.errors import UserError
 from ssh_tf.files import cache_folder, output_folder
 from ssh_tf.server.limits import RANGES, Limits
@@ -26,6 +28,8 @@ def add_commands(command: Command) -> None:
     add = command("serve", _serve, "serve an export on this machine, for development and tests")
     add("--model_dir", help="an export: its folder of versions")
     add("--model", help=f"what to export and serve instead (default: {DEFAULT.name})")
+    floats = [name for name in PRECISIONS if name != "int8"]
+    add("--precision", choices=floats, help="arithmetic of --model's network (default: float32)")
     add("--name", default="ssh", help="the model's name in requests (default: %(default)s)")
     add("--host", default="127.0.0.1", help="interface to listen on (default: %(default)s)")
     add("--rest_port", type=port, default=8501, help="0 takes a free one (default: %(default)s)")
@@ -47,14 +51,17 @@ def _serve(arguments: argparse.Namespace) -> None:
     if not arguments.host:
         raise UserError("--host must not be empty. Name an address, or 0.0.0.0 for all.")
     if missing := [name for name in _EXTRA if importlib.util.find_spec(name) is None]:
-        raise UserError(f"Missing: {', '.join(missing)}. Install ssh-tf[serving].")
+        needed = ", ".join(missing)
+        raise UserError(f"serve needs {needed}. Install it: pip install 'ssh-tf[serving]'")
     if arguments.model_dir and arguments.model:
         raise UserError("--model_dir and --model exclude each other. Remove one of them.")
+    if arguments.model_dir and arguments.precision:
+        raise UserError("An export's precision is fixed. Remove --precision, or name --model.")
     import_tensorflow()
     from ssh_tf.server.app import LocalServer, address
 
     server = LocalServer(
-        arguments.model_dir or _exported(arguments.model),
+        arguments.model_dir or _exported(arguments.model, arguments.precision),
         name=arguments.name,
         host=arguments.host,
         rest_port=arguments.rest_port,
@@ -78,7 +85,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         say("Stopping: what runs is finished first; once more stops at once")
 
 
-def _exported(model: str | None) -> Path:
+def _exported(model: str | None, precision: str | None) -> Path:
     """Returns a folder of versions with an export of a model, which is kept in the cache."""
     from ssh_tf.export.savedmodel import export_savedmodel
     from ssh_tf.inference.detector import Detector
@@ -86,7 +93,8 @@ def _exported(model: str | None) -> Path:
 
     name = model or DEFAULT.name
     say(f"Serving {name}" + ("" if model else "; --model or --model_dir names another"))
-    detector = Detector.load(name, progress=progress)
+    settings: dict[str, Any] = {} if precision is None else {"precision": precision}
+    detector = Detector.load(name, progress=progress, **settings)
     if isinstance(detector, ExportedDetector):
         raise UserError(f"{model} is a SavedModel. Name its folder of versions as --model_dir.")
     digest = hashlib.sha256(f"{__version__} {detector.fingerprint()}".encode()).hexdigest()

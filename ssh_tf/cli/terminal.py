@@ -221,7 +221,8 @@ def _training_lines(steps: int) -> "Callable[[int, Logs], None]":
         if first is None:  # The first update compiles: it says nothing about the others.
             first = (step, now)
         updates, seconds = step - first[0], now - first[1]
-        left = _duration(seconds / updates * (steps - step)) if updates else "unknown time"
+        known = updates or step == steps
+        left = _duration(seconds / max(updates, 1) * (steps - step)) if known else "unknown time"
         if logs:
             terms = " ".join(f"{key}={value:.4g}" for key, value in logs.items())
             _LOG.info("step %d of %d: %s, %s left", step, steps, terms, left)

@@ -44,7 +44,9 @@ class GrpcClient:
 
             from ssh_tf.client import wire
         except ImportError as error:
-            raise UserError(f"gRPC needs {error.name}. Install ssh-tf[serving].") from error
+            raise UserError(
+                f"gRPC needs {error.name}. Install it: pip install 'ssh-tf[serving]'"
+            ) from error
         self._address, self._model, self._timeout = address, model, timeout
         self._grpc, self._wire = grpc, wire
         self._channel = grpc.insecure_channel(address, options=_options(address))

@@ -74,7 +74,7 @@ def export_savedmodel(
                 tf.saved_model.save(module, str(temporary), signatures)
                 _write_assets(temporary, network, config, options)
                 if not write_warmup(temporary, example_image()):
-                    _LOG.warning("No warm-up requests. Install ssh-tf[serving] to write them.")
+                    _LOG.warning("No warm-up requests. To have them: pip install 'ssh-tf[serving]'")
                 check_export(temporary, detect)
         # What TensorFlow raises where Python has OSError.
         except (OSError, tf.errors.OpError) as error:

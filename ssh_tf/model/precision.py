@@ -40,7 +40,10 @@ def in_precision(network: SSH, name: str) -> SSH:
         UserError: For `int8`, which Keras does not compute in.
     """
     if name == "int8":
-        raise UserError("TensorFlow does not compute in int8. Choose the runtime openvino.")
+        raise UserError(
+            "TensorFlow does not compute in int8. Choose the runtime openvino, or the format onnx "
+            "or openvino."
+        )
     if name == "float32":
         return network
     with precision(name):

@@ -47,6 +47,22 @@ def test_other_formats_are_written_by_their_own_function(
     assert loads == [("m", {"precision": "bfloat16"})]
 
 
+def test_int8_is_made_by_the_export_alone(
+    loads: list[tuple[Any, dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """A detector that is loaded in int8 would be calibrated for nothing."""
+    configs = []
+    monkeypatch.setattr("ssh_tf.inference.runtimes.choice.require_runtime", lambda name: None)
+    stub = SimpleNamespace(export_onnx=lambda network, config, out: configs.append(config))
+    monkeypatch.setitem(sys.modules, "ssh_tf.export.onnx", stub)
+    flags = "--format onnx --precision int8 --calibration photos"
+    assert cli.main(f"export --model m {flags}".split()) == 0
+    assert loads == [("m", {})]
+    wanted = {"precision": "int8", "calibration": "photos"}
+    assert configs == [Stub.config.model_copy(update=wanted)]
+
+
 def test_flags_of_the_savedmodel_are_refused_for_other_formats(capsys: pytest.CaptureFixture[str]):
     assert (
         cli.main(["export", "--model", "m", "--format", "onnx", "--float16", "--version", "2"]) == 1

@@ -21,6 +21,16 @@ def test_importing_the_command_line_does_not_import_tensorflow():
     assert done.stdout.strip() == ""
 
 
+@pytest.mark.parametrize(("line", "help_of"), [("", "ssh-tf"), ("synth", "ssh-tf synth")])
+def test_what_is_missing_is_explained_by_help(
+    line: str, help_of: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(line.split())
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.endswith(f". {help_of} --help tells more.\n")
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -115,6 +115,15 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_1(
     assert captured.err.endswith(f"{error}\n")
 
 
+def test_serve_without_its_extra_says_what_to_type(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("ssh_tf.cli.serve._EXTRA", ("sys", "absent_one", "absent_two"))
+    assert cli.main(["serve"]) == 1
+    says = "serve needs absent_one, absent_two. Install it: pip install 'ssh-tf[serving]'"
+    assert capsys.readouterr().err == f"ssh-tf serve: {says}\n"
+
+
 def test_every_command_has_its_mistakes_tested():
     assert {line.split()[0] for line, _ in MISTAKES} == set(COMMANDS) - {
         "models"

@@ -155,3 +155,12 @@ def test_training_says_early_how_long_it_takes(
         "step 13 of 1000: about 16 h left",
         "step 14 of 1000: loss=0.5, 16 h left",
     ]
+
+
+def test_a_continued_run_with_one_update_ends_with_no_time_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    clock(monkeypatch, 60.0)
+    with caplog.at_level(logging.INFO, logger="ssh_tf"):
+        terminal.training_progress(4)(4, {"loss": 0.5})
+    assert caplog.messages == ["step 4 of 4: loss=0.5, 0 s left"]

@@ -37,6 +37,14 @@ def test_every_decision_is_listed():
     assert all(f"| [{path.name[:4]}]({path.name}) |" in page for path in files)
 
 
+def test_every_document_is_in_the_contents():
+    contents = (DOCS / "tools" / "contents.md").read_text(encoding="utf-8")
+    listed = {name for line in contents.split("\n") for name in (line, line[:-1].split("<")[-1])}
+    assert {path.stem for path in DOCS.glob("*.md")} <= listed
+    outside = [path for path in outside_files() if path.suffix == ".md"]
+    assert {address(path).removesuffix(".md") for path in outside} <= {"index", *listed}
+
+
 def test_documents_outside_and_what_they_link_to_are_found():
     outside = outside_files()
     assert {ROOT / "README.md", ROOT / "export" / "README.md", ROOT / "LICENSE"} <= set(outside)
@@ -65,6 +73,7 @@ def test_documents_outside_and_what_they_link_to_are_found():
         pytest.param(
             "[a](docs/decisions/)", ROOT / "README.md", "[a](decisions/index.md)", id="folder"
         ),
+        pytest.param("[a](examples/)", ROOT / "README.md", "[a](notebooks.md)", id="examples"),
         pytest.param("[a](nowhere.md)", DOCS / "python.md", "[a](nowhere.md)", id="missing"),
         pytest.param("[a](https://a.b/c)", DOCS / "python.md", "[a](https://a.b/c)", id="web"),
         pytest.param(

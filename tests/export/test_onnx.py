@@ -126,6 +126,12 @@ def test_openvino_files_find_what_the_detector_finds(
         assert_same(detector, picture(*size), run)
     with pytest.raises(UserError, match=r"exists. Name a new folder"):
         export_openvino(narrow_network(), SETTINGS, path.parent)
+    settings = SETTINGS.model_copy(update={"precision": "float16"})
+    half = export_openvino(narrow_network(), settings, tmp_path / "half")
+    sizes = [file.with_suffix(".bin").stat().st_size for file in (half, path)]
+    assert sizes[0] < 0.7 * sizes[1]
+    about = json.loads(openvino.Core().read_model(half).get_rt_info("ssh_tf").astype(str))
+    assert about["detect"]["precision"] == "float16"
 
 
 @pytest.mark.parametrize(

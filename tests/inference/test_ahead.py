@@ -6,7 +6,7 @@ The network of these tests waits for events, never for time.
 import itertools
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -171,6 +171,15 @@ def test_leaving_early_ends_the_threads_and_begins_nothing_more():
     assert seen == len(detector.seen) < 10
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as in a terminal: a process that a shell began in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_the_work():
     """The signal comes while the main thread waits for the network."""
 
@@ -180,7 +189,7 @@ def test_ctrl_c_ends_the_work():
 
     detector = Stub(before)
     with pytest.raises(KeyboardInterrupt):
-        detect(detector, itertools.count(), read=lambda value: image(value % 256))
+        detect(detector, range(200))
     assert not is_alive()
     assert len(detector.seen) < 20
 

@@ -100,6 +100,7 @@ def test_numbers_out_of_range_are_wrong_usage(
     [
         (["--name", 'a"b'], "--name must be of letters"),
         (["--host", ""], "--host must not be empty"),
+        (["--model_dir", "m", "--precision", "bfloat16"], "Remove --precision, or name --model"),
     ],
 )
 def test_serve_refuses_wrong_names(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from ssh_tf.environment import silence
 from ssh_tf.inference.benchmark.cases import Case, Size, Spec, load_case
 from ssh_tf.inference.benchmark.photos import draw_photo
 
@@ -32,7 +33,8 @@ def peak_memory(case: Case, spec: Spec, sizes: Sequence[Size]) -> dict[Size, flo
     ascending = sorted(sizes, key=lambda size: size[0] * size[1])
     if tf.config.list_physical_devices("GPU"):
         return {size: _on_gpu(case, size) for size in ascending}
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=silence) as pool:
         return pool.submit(_in_process, spec, ascending).result()
 
 

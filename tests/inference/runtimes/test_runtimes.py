@@ -74,7 +74,7 @@ def test_reduced_precision_moves_outputs_a_little(network: SSH, runtime: str, pr
     [
         ("onnxruntime", "bfloat16", r"float32 on CPUs, not in bfloat16. Choose .* tensorflow"),
         ("litert", "int8", r"float32 on CPUs, not in int8. Choose the runtime openvino\."),
-        ("tensorflow", "int8", r"not compute in int8. Choose the runtime openvino\."),
+        ("tensorflow", "int8", r"not compute in int8. Choose the runtime openvino,"),
     ],
 )
 def test_a_runtime_without_the_precision_says_who_has_it(
