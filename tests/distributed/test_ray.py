@@ -73,10 +73,10 @@ def test_what_dead_workers_were_at_is_done_again(
     assert str(found.pop(13)) == "the process that worked on it died, 2 times."
     assert str(found.pop(5)) == "five is refused."
     assert found == {item: (2 * item, "grey") for item in found}
-    deaths = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert [record.getMessage() for record in deaths] == [
-        "A worker died. What it worked on is done again."
-    ] * 4  # 13 twice, 3, and the actor of 11
+    deaths = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert set(deaths) == {"A worker died. What it worked on is done again."}
+    # 13 twice and 3; the actor of 11 may answer before it dies.
+    assert len(deaths) in (3, 4)
 
 
 def test_what_hinders_a_start_is_said_in_one_line():
@@ -120,7 +120,7 @@ def test_records_are_byte_for_byte_those_of_one_machine_however_often_work_was_k
     deadly = dataclasses.replace(source, images=DeadlyImages(images.folder, tmp_path / "killed"))
     broken.write_bytes(b"x" * len(whole))
     with pytest.raises(UserError, match=r"^\S*/0--Parade/b.png is neither JPEG nor PNG"):
-        build_records(source, tmp_path / "many", shards=3, workers=records.write_on_ray)
+        build_records(source, tmp_path / "broken", shards=3, workers=records.write_on_ray)
     broken.write_bytes(whole)
     for count in (0, 1, 1):
         with pytest.raises(KeyboardInterrupt):
