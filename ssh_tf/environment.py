@@ -38,6 +38,15 @@ def silence() -> None:
     os.close(nothing)
 
 
+def pin_ray() -> None:
+    """Keeps Ray, before it is imported, from reporting to its makers and printing to stdout.
+
+    What it would print is the death of a worker, in paragraphs; we say that in a line.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] = "."
+
+
 def prefer_tensorflow() -> None:
     """Makes TensorFlow Keras' backend, if Keras is not imported yet."""
     if "keras" not in sys.modules:

@@ -46,6 +46,10 @@ class UnavailableError(UserError):
     """What every item of a long job needs is gone, such as a server: no further item is tried."""
 
 
+class CrashedError(UserError):
+    """The process that worked on an item died of it. The item is lost, the others are not."""
+
+
 class InterruptedRunError(Exception):
     """A signal stopped a run after it saved its work.
 

@@ -32,6 +32,7 @@ SLOW = (
     "data/test_builder.py",
     "data/test_pipeline.py",
     "data/test_synthetic.py",
+    "distributed/test_ray.py",
     "evaluation/test_fddb.py",
     "evaluation/test_pascal.py",
     "evaluation/test_run.py",
@@ -64,7 +65,7 @@ SLOW = (
 
 
 # The longest of them. They begin first, so that one process does not end long after the other.
-LONGEST = ("training/", "test_golden")
+LONGEST = ("training/", "test_golden", "distributed/test_ray.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,17 +1,20 @@
 """`ssh-tf synth`, `records` and `inspect`: pictures and boxes to TFRecords, and a look at them."""
 
 import argparse
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssh_tf.cli.flags import Command, from_zero, positive
+from ssh_tf.cli.ray import add_ray, shards_on_ray
 from ssh_tf.cli.terminal import import_tensorflow, next_command, progress, say
 from ssh_tf.errors import UserError
 from ssh_tf.signature import MANIFEST
 
 if TYPE_CHECKING:
+    from ssh_tf.data.shards import WriteShards
     from ssh_tf.data.sources import Kind, Source
 
 _SHOWN_LINES = 20  # of images left out and of boxes lost
@@ -57,7 +60,7 @@ def add_commands(command: Command) -> None:
     add("--split", default="train", help="name of the split (default: %(default)s)")
     add("--out", required=True, help="folder of the shards, such as tfrecords/wider_train")
     add("--shards", type=positive, default=32, help="files to write (default: %(default)s)")
-    add("--workers", type=positive, default=os.cpu_count() or 1, help="threads (default: cores)")
+    add("--workers", type=positive, help="threads (default: cores)")
     add("--seed", type=from_zero, default=0, help="of the order (default: %(default)s)")
     add(
         "--verify",
@@ -76,6 +79,7 @@ def add_commands(command: Command) -> None:
         action="store_true",
         help="go on though more than 1%% of the boxes have no pixel in their image",
     )
+    add_ray(add, detectors=False)
 
     add = command("inspect", _inspect, "check a folder of records and draw what is in it")
     add("records", help="made by `ssh-tf records`")
@@ -101,20 +105,23 @@ def _synth(arguments: argparse.Namespace) -> None:
 
 
 def _records(arguments: argparse.Namespace) -> None:
+    if arguments.ray is not None and arguments.workers is not None:
+        raise UserError("--workers can't be used with --ray, where each CPU writes a shard.")
     source = _source(arguments)
     import_tensorflow()
     from ssh_tf.data.builder import build_records
     from ssh_tf.data.checks import Checks
 
-    manifest = build_records(
-        source,
-        arguments.out,
-        shards=arguments.shards,
-        workers=arguments.workers,
-        seed=arguments.seed,
-        checks=Checks(arguments.verify, arguments.on_error, arguments.allow_lost),
-        progress=progress,
-    )
+    with _workers(arguments) as workers:
+        manifest = build_records(
+            source,
+            arguments.out,
+            shards=arguments.shards,
+            workers=workers,
+            seed=arguments.seed,
+            checks=Checks(arguments.verify, arguments.on_error, arguments.allow_lost),
+            progress=progress,
+        )
     _report(manifest, arguments.out)
     if manifest["official"] is False:
         images, faces = source.official_counts or (0, 0)
@@ -123,6 +130,16 @@ def _records(arguments: argparse.Namespace) -> None:
             f"{faces:,} faces."
         )
     next_command("inspect", arguments.out)
+
+
+@contextlib.contextmanager
+def _workers(arguments: argparse.Namespace) -> "Iterator[int | WriteShards]":
+    """Yields what writes the shards: threads, or with `--ray` a cluster."""
+    if arguments.ray is None:
+        yield arguments.workers or os.cpu_count() or 1
+        return
+    with shards_on_ray(arguments) as write:
+        yield write
 
 
 def _report(manifest: Mapping[str, Any], out: str) -> None:

@@ -3,13 +3,13 @@
 import argparse
 import contextlib
 import logging
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ssh_tf.cli import detect_outputs
-from ssh_tf.cli.detect_outputs import Inputs
+from ssh_tf.cli.detect_inputs import Inputs, result_filter, skipped_line
 from ssh_tf.cli.flags import (
     Command,
     add_batch,
@@ -20,6 +20,7 @@ from ssh_tf.cli.flags import (
     load_detector,
     positive,
 )
+from ssh_tf.cli.ray import add_ray, check_ray, detect_on_ray
 from ssh_tf.cli.terminal import import_tensorflow, progress
 from ssh_tf.errors import UserError
 from ssh_tf.files import folder_lock, output_folder
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from ssh_tf.inference.writers import Entry, Sink
 
 _LOG = logging.getLogger("ssh_tf")
-_LISTED = 10  # skipped files that are named; the others are counted
 
 
 def add_commands(command: Command) -> None:
@@ -49,12 +49,17 @@ def add_commands(command: Command) -> None:
     )
     add("--show_from", type=fraction, help="minimum score shown (default: 0.5; with --redact 0.3)")
     detect_outputs.add_flags(add)
+    add_ray(add)
 
 
 def _detect(arguments: argparse.Namespace) -> None:
     _check_flags(arguments)
     detect_outputs.check_flags(arguments)
+    check_ray(arguments)
     import_tensorflow()
+    if arguments.ray is not None:
+        detect_on_ray(arguments)
+        return
     from ssh_tf.inference.gallery import check_pictures
     from ssh_tf.inference.video import check_videos
 
@@ -100,29 +105,11 @@ def _inputs(arguments: argparse.Namespace) -> Inputs:
         raise UserError("--frames is for videos. Remove it.")
     found = find_images([path for path in paths if path not in videos])
     if found.skipped:
-        _LOG.info("Skipped %d that are no images: %s", len(found.skipped), _listed(found.skipped))
-    images = _without_results(dict.fromkeys(found.images), paths, arguments)
+        _LOG.info(skipped_line(found.skipped))
+    is_result = result_filter(paths, arguments)
+    images = [image for image in dict.fromkeys(found.images) if not is_result(image[0])]
     named = [(url, Path(PurePosixPath(urlsplit(url).path).name or "image")) for url in urls]
     return Inputs([*images, *named], videos)
-
-
-def _without_results(
-    images: Iterable[tuple[Path, Path]], paths: Sequence[Path], arguments: argparse.Namespace
-) -> list[tuple[Path, Path]]:
-    """Leaves out what an earlier call wrote to a folder inside of those it looks through."""
-    folders = [path.resolve() for path in paths if path.is_dir()]
-    results = [path.resolve() for path in (arguments.out, arguments.crops) if path is not None]
-    inner = [path for path in results if any(folder in path.parents for folder in folders)]
-    return [
-        (path, name)
-        for path, name in images
-        if path in paths or not any(folder in path.resolve().parents for folder in inner)
-    ]
-
-
-def _listed(paths: Sequence[Path]) -> str:
-    more = f" and {len(paths) - _LISTED} more" if len(paths) > _LISTED else ""
-    return ", ".join(str(path) for path in paths[:_LISTED]) + more
 
 
 def _finder(arguments: argparse.Namespace) -> "FaceDetector":

@@ -3,13 +3,13 @@
 import argparse
 import collections
 import contextlib
-import dataclasses
 import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ssh_tf.cli.detect_inputs import Inputs
 from ssh_tf.cli.flags import Flags, from_zero, number
 from ssh_tf.cli.terminal import complain, say
 from ssh_tf.config import REDACTIONS
@@ -26,27 +26,9 @@ STDOUT = Path("-")
 # Flags that name a file of boxes, and how such files end.
 _SUFFIXES = {"json": ".json", "jsonl": ".jsonl", "csv": ".csv", "coco": ".json"}
 # A flag, and the one without which it would be ignored.
-_NEEDS = {"margin": "crops", "hold": "redact", "redact": "out"}
+_NEEDS = {"margin": "crops", "hold": "redact", "redact": "out", "parquet": "ray"}
 _MAX_SHOWN = 20
 _SHOW_FROM, _REDACT_FROM = 0.5, 0.3  # a face that is missed is worse where faces are hidden
-
-
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-    """What is detected.
-
-    Attributes:
-        images: `(path or URL, name)`; the name is relative to the folder it was found in.
-        videos: Files, or a camera's number.
-    """
-
-    images: Sequence[tuple[Path | str, Path]]
-    videos: Sequence[Path | int]
-
-    def paths(self) -> frozenset[Path]:
-        """Returns the files that must stay as they are, resolved."""
-        sources = [*(source for source, _ in self.images), *self.videos]
-        return frozenset(path.resolve() for path in sources if isinstance(path, Path))
 
 
 def add_flags(add: Flags) -> None:
@@ -64,6 +46,7 @@ def add_flags(add: Flags) -> None:
     add("--csv", type=Path, help="the same, one row per face")
     add("--coco", type=Path, help="the same as a COCO data set with scores")
     add("--wider", type=Path, help="folder of the images' boxes as WIDER's text")
+    add("--parquet", type=Path, help="folder of the same as Parquet, with --ray; goes on, too")
 
 
 def check_flags(arguments: argparse.Namespace) -> None:
@@ -209,7 +192,7 @@ def _wider_sink(folder: Path, inputs: Inputs) -> "Sink":
 
 def _for_the_terminal(arguments: argparse.Namespace) -> bool:
     """Whether nothing else was asked for."""
-    files = ("out", "crops", "wider", *_SUFFIXES)
+    files = ("out", "crops", "wider", "parquet", *_SUFFIXES)
     return not arguments.show and all(getattr(arguments, flag) is None for flag in files)
 
 
@@ -236,17 +219,20 @@ class Counts:
 
     def __init__(self, show_from: float) -> None:
         self._show_from = show_from
-        self._items: set[str] = set()
+        self._last = ""
+        self.items = 0  # images and videos, failed ones included
         self.images = self.frames = self.faces = self.failed = 0
 
-    @property
-    def items(self) -> int:
-        """Images and videos, failed ones included."""
-        return len(self._items)
+    def add_all(self, images: int, faces: int, failed: int) -> None:
+        """Counts images, the faces in them that count, and images that failed."""
+        self.items += images + failed
+        self.images, self.faces = self.images + images, self.faces + faces
+        self.failed += failed
 
     def add(self, entry: "Entry") -> None:
-        """Counts an entry."""
-        self._items.add(entry.get("image") or entry["video"])
+        """Counts an entry; those of a video come one after the other."""
+        name = entry.get("image") or entry["video"]
+        self.items, self._last = self.items + (name != self._last), name
         if "error" in entry:
             self.failed += 1
             return
@@ -265,7 +251,7 @@ def summarize(arguments: argparse.Namespace, counts: Counts) -> None:
 
     parts = [counted(counts.images, "image")] if counts.images or not counts.frames else []
     parts += [counted(counts.frames, "frame")] if counts.frames else []
-    places = {"pictures": arguments.out, "crops": arguments.crops}
+    places = {"pictures": arguments.out, "crops": arguments.crops, "boxes": arguments.parquet}
     where = "".join(f", {name} in {path}" for name, path in places.items() if path is not None)
     to_stdout = any(getattr(arguments, flag) == STDOUT for flag in _SUFFIXES)
     line = f"{counted(counts.faces, 'face')} in {' and '.join(parts)}{where}"

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssh_tf.cli.flags import Command, Flags, add_batch, add_model, fraction, load_detector
+from ssh_tf.cli.flags import Command, Flags, add_batch, add_model, fraction
+from ssh_tf.cli.ray import add_ray, detector_of
 from ssh_tf.cli.terminal import import_tensorflow, progress, say
 from ssh_tf.errors import UserError
 
@@ -33,6 +34,7 @@ def add_commands(command: Command) -> None:
     add("--split", help="of WIDER's layout (default: val)")
     _add_ground_truth(add, required=False)
     add("--out", required=True)
+    add_ray(add)
 
     add = command("score", _score, "score result files that exist")
     add("--dataset", choices=DATASETS, default="wider")
@@ -85,22 +87,22 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from ssh_tf.evaluation import run
 
     # A run's own scale is WIDER's.
-    detector = load_detector(arguments, preset=None if dataset == "wider" else dataset)
-    root, options = arguments.data_root, _options(arguments)
-    if dataset == "wider":
-        data = run.open_annotated(
-            root, arguments.split or "val", truth, boxes_on=_boxes_on(arguments)
-        )
-        found = run.evaluate_wider(detector, data, out, options=options, progress=progress)
-        _print_ap(found, out)
-    elif dataset == "fddb":
-        rocs = run.evaluate_fddb(detector, root, truth, out, options=options, progress=progress)
-        _print_roc(rocs, out)
-    else:
-        found = run.evaluate_pascal(
-            dataset, detector, root, truth, out, options=options, progress=progress
-        )
-        _print_ap(found, out)
+    with detector_of(arguments, preset=None if dataset == "wider" else dataset) as detector:
+        root, options = arguments.data_root, _options(arguments)
+        if dataset == "wider":
+            data = run.open_annotated(
+                root, arguments.split or "val", truth, boxes_on=_boxes_on(arguments)
+            )
+            found = run.evaluate_wider(detector, data, out, options=options, progress=progress)
+            _print_ap(found, out)
+        elif dataset == "fddb":
+            rocs = run.evaluate_fddb(detector, root, truth, out, options=options, progress=progress)
+            _print_roc(rocs, out)
+        else:
+            found = run.evaluate_pascal(
+                dataset, detector, root, truth, out, options=options, progress=progress
+            )
+            _print_ap(found, out)
 
 
 def _score(arguments: argparse.Namespace) -> None:

@@ -184,14 +184,21 @@ def load_detector(
     """
     from ssh_tf.inference.detector import Detector
 
+    model, settings = model_and_settings(arguments, preset=preset)
+    return Detector.load(model, progress=progress, **settings)
+
+
+def model_and_settings(
+    arguments: argparse.Namespace, *, preset: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Returns what those flags give to `Detector.load`; see `load_detector`."""
     given = {key: getattr(arguments, key) for key in _SETTINGS}
     settings = {key: value for key, value in given.items() if value is not None}
     name = _preset(arguments, settings) or preset
     for option in ("which", "runtime", "batch"):
         if value := getattr(arguments, option, None):
             settings[option] = value
-    settings = {**PRESETS.get(name or "", {}), **settings}
-    return Detector.load(_model(arguments), progress=progress, **settings)
+    return _model(arguments), {**PRESETS.get(name or "", {}), **settings}
 
 
 def _model(arguments: argparse.Namespace) -> str:

@@ -1,47 +1,29 @@
 """Builds a folder of TFRecord shards: checked, reproducible, and finished by a second call."""
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
-import itertools
 import json
 import logging
-import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ssh_tf import signature
 from ssh_tf.data.annotations import AnnotatedImage
-from ssh_tf.data.checks import FULL_CHECKS, Checked, Checks, check_image
-from ssh_tf.data.manifest import ShardEntry, file_sha256, read_manifest, shard_entries, shard_name
+from ssh_tf.data.checks import FULL_CHECKS, Checks
+from ssh_tf.data.manifest import ShardEntry, read_manifest, shard_entries, shard_name
+from ssh_tf.data.shards import ShardWork, Watch, WriteShards, write_shards
 from ssh_tf.data.sources import Source, describe_missing, missing
-from ssh_tf.data.unfinished import BuiltShard, Plan, Skipped, Unfinished, is_whole
-from ssh_tf.errors import UserError, error_code, explain
-from ssh_tf.files import atomic_path, folder_lock, output_folder, write_text
-from ssh_tf.prefetch import prefetch
-from ssh_tf.progress import Progress, Tick, silent
+from ssh_tf.data.unfinished import BuiltShard, Plan, Unfinished, is_whole
+from ssh_tf.errors import UserError
+from ssh_tf.files import folder_lock, output_folder, write_text
+from ssh_tf.progress import Progress, silent
 
 _LOG = logging.getLogger(__name__)
 
-_AHEAD = 16  # images that wait for the writer, per worker
 _MOST_WORKERS = 256
-_MOST_LOST = 0.01  # of the annotated boxes
-_SHOWN = 3  # lost boxes that an error names
-
-
-@dataclass(frozen=True)
-class _Work:
-    """A shard to write: its file name, what goes into it, and the hash of that."""
-
-    name: str
-    images: list[AnnotatedImage]
-    inputs: str
 
 
 def build_records(
@@ -49,7 +31,7 @@ def build_records(
     out: str | Path,
     *,
     shards: int = 32,
-    workers: int = 2,
+    workers: int | WriteShards = 2,
     seed: int = 0,
     checks: Checks = FULL_CHECKS,
     progress: Progress = silent,
@@ -65,7 +47,8 @@ def build_records(
         source: From `open_wider` or `open_annotations`.
         out: Folder to write into; it must not hold another data set.
         shards: Files to write; never more than there are images.
-        workers: Threads that read and check images; TensorFlow decodes outside of Python's lock.
+        workers: Threads that read and check images, as TensorFlow decodes outside of Python's lock;
+            or what writes the shards elsewhere (`ssh_tf.distributed.records`).
         seed: Of the order.
         checks: Of the images and their boxes.
         progress: See `ssh_tf.progress`.
@@ -77,13 +60,16 @@ def build_records(
         UserError: For input that can't be used, naming the file, for an `out` that is taken or
             another process in it, or a full disk.
     """
-    if min(shards, workers) < 1 or workers > _MOST_WORKERS or seed < 0:
+    threads = workers if isinstance(workers, int) else 1
+    if min(shards, threads) < 1 or threads > _MOST_WORKERS or seed < 0:
         raise UserError(
             f"shards and workers must be at least 1, workers at most {_MOST_WORKERS} and seed at "
-            f"least 0. Received: {shards}, {workers} and {seed}."
+            f"least 0. Received: {shards}, {threads} and {seed}."
         )
     if checks.on_error == "fail" and (name := next(iter(missing(source)), None)) is not None:
         raise UserError(describe_missing(source, name))
+    in_threads = functools.partial(write_shards, workers=threads)
+    write: WriteShards = in_threads if isinstance(workers, int) else workers
     folder = output_folder(out)
     with folder_lock(folder, "data set"):
         work = _divide(source, shards, seed)
@@ -96,14 +82,14 @@ def build_records(
         manifest = _done(folder, whole_plan)
         if manifest is None:
             notes.begin()
-            built = _build(source, folder, work, notes, checks, workers, progress)
+            built = _build(source, folder, work, notes, checks, write, progress)
             manifest = _manifest(source, built, whole_plan)
             write_text(folder / signature.MANIFEST, json.dumps(manifest, indent=1) + "\n")
         notes.end()
     return manifest
 
 
-def _divide(source: Source, shards: int, seed: int) -> list[_Work]:
+def _divide(source: Source, shards: int, seed: int) -> list[ShardWork]:
     """Spreads the images over shards."""
     order = np.random.default_rng(seed).permutation(len(source.entries))
     parts = np.array_split(order, min(shards, max(1, len(order))))
@@ -111,7 +97,7 @@ def _divide(source: Source, shards: int, seed: int) -> list[_Work]:
     for i, part in enumerate(parts):
         images = [source.entries[index] for index in part]
         name = shard_name(source.name, i, len(parts))
-        work.append(_Work(name, images, _inputs_sha256(source, images)))
+        work.append(ShardWork(name, images, _inputs_sha256(source, images)))
     return work
 
 
@@ -165,10 +151,10 @@ def _done(folder: Path, plan: Plan) -> dict[str, Any] | None:
 def _build(
     source: Source,
     folder: Path,
-    work: list[_Work],
+    work: list[ShardWork],
     notes: Unfinished,
     checks: Checks,
-    workers: int,
+    write: WriteShards,
     progress: Progress,
 ) -> list[BuiltShard]:
     """Writes the shards that are missing; returns the entries of all."""
@@ -178,78 +164,16 @@ def _build(
             built[name] = None
     finished = [entry for entry in built.values() if entry is not None]
     to_write = [shard for shard in work if built[shard.name] is None]
-    # One stream for all shards: workers read ahead while a shard is closed and hashed.
-    images = itertools.chain.from_iterable(shard.images for shard in to_write)
-    tick = progress("records", len(source.entries))
-    for _ in range(len(source.entries) - sum(len(shard.images) for shard in to_write)):
-        tick()
-    check = functools.partial(check_image, source, checks)
-    reader = prefetch(check, images, ahead=_AHEAD * workers, workers=workers)
-    with contextlib.closing(reader):
-        checked: Iterator[Checked] = (result() for _, result in reader)
-        if not checks.allow_lost:
-            checked = _limit_lost(checked, source, finished)
-        for shard in to_write:
-            part = itertools.islice(checked, len(shard.images))
-            entry = _write_shard(folder / shard.name, part, tick)
+    watch = Watch(source, checks, progress("records", len(source.entries)))
+    watch(
+        sum(len(shard.images) for shard in work) - sum(len(shard.images) for shard in to_write),
+        [line for shard in finished for line in shard.lost],
+    )
+    with contextlib.closing(write(source, folder, to_write, checks, watch)) as written:
+        for shard, entry in written:
             notes.note(entry, shard.inputs)
             built[shard.name] = entry
     return [entry for entry in built.values() if entry is not None]
-
-
-def _limit_lost(
-    images: Iterable[Checked], source: Source, finished: list[BuiltShard]
-) -> Iterator[Checked]:
-    """Passes images on until too large a share of all annotated boxes is lost.
-
-    Raises:
-        UserError: Then; it names some of them.
-    """
-    boxes = sum(len(entry.boxes) for entry in source.entries)
-    lost = [line for shard in finished for line in shard.lost]
-    for image in images:
-        lost += image.lost
-        if not source.follows_wider and len(lost) > _MOST_LOST * boxes:
-            raise UserError(
-                f"{len(lost)} of {boxes} boxes have no pixel in their image so far, more than "
-                f"{_MOST_LOST:.0%}: {'; '.join(lost[:_SHOWN])}. Fix them, or set allow_lost."
-            )
-        yield image
-
-
-def _write_shard(path: Path, checked: Iterator[Checked], tick: Tick) -> BuiltShard:
-    """Writes one shard, whole or not at all; there is no file if all its images are left out."""
-    images: list[Checked] = []
-    try:
-        with atomic_path(path) as temporary:
-            with tf.io.TFRecordWriter(str(temporary)) as writer:
-                for image in checked:
-                    if not image.reason:
-                        writer.write(image.example)
-                    images.append(dataclasses.replace(image, example=b""))
-                    tick()
-            sha256 = file_sha256(temporary)
-            size = temporary.stat().st_size
-        if not size:
-            path.unlink()
-    except (tf.errors.OpError, OSError) as error:
-        code = error_code(error)
-        cause = OSError(code, os.strerror(code)) if code else error  # without TensorFlow's words
-        raise UserError(
-            f"{path} can't be written: {explain(cause)} The same command goes on from there."
-        ) from error
-    stored = [image for image in images if not image.reason]
-    return BuiltShard(
-        name=path.name,
-        images=len(stored),
-        images_without_faces=sum(not image.faces for image in stored),
-        faces=sum(image.faces for image in stored),
-        annotated_faces=sum(image.annotated for image in images),
-        bytes=size,
-        sha256=sha256,
-        skipped=[Skipped(name=i.name, reason=i.reason) for i in images if i.reason],
-        lost=[line for image in stored for line in image.lost],
-    )
 
 
 def _manifest(source: Source, shards: list[BuiltShard], plan: Plan) -> dict[str, Any]:

@@ -5,12 +5,12 @@ import functools
 import logging
 import time
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from ssh_tf.errors import UserError
+from ssh_tf.errors import CrashedError, UserError
 from ssh_tf.evaluation.detections import (
     ORIGIN,
     image_key,
@@ -22,14 +22,17 @@ from ssh_tf.evaluation.detections import (
 )
 from ssh_tf.files import output_folder, write_text
 from ssh_tf.imaging.files import read_image
-from ssh_tf.inference.ahead import detect_ahead
 from ssh_tf.inference.contract import FaceDetector
+from ssh_tf.inference.results import Detections
 from ssh_tf.progress import Progress, silent
 
 _LOG = logging.getLogger(__name__)
 
 # A row per image that was detected: the time since the one before, as several are in work.
 _SECONDS = "seconds.csv"
+_COUNTS_AS_EMPTY = "%s%s It counts as an image in which nothing was found."
+
+Write = Callable[[Path, str, np.ndarray, np.ndarray], None]
 
 
 def detect_images(
@@ -73,16 +76,17 @@ def detect_images(
         tick()
     unreadable, started = [], time.monotonic()
     read = functools.partial(_read, images, upright)
-    with contextlib.closing(detect_ahead(detector, todo, read, lambda _, found: found)) as stream:
+    finish = functools.partial(_write, folder, write)
+    with contextlib.closing(detector.ahead(todo, read, finish)) as stream:
         for name, result in stream:
             try:
-                found = result()
-            except _UnreadableError as error:
+                result()
+            except (_UnreadableError, CrashedError) as error:
+                reason = f"{images[name]}: {error}" if isinstance(error, CrashedError) else error
                 hint = _look_alike(images[name])
-                _LOG.warning("%s%s It counts as an image in which nothing was found.", error, hint)
+                _LOG.warning(_COUNTS_AS_EMPTY, reason, hint)
                 unreadable.append(name)
             else:
-                write(folder, name, found.boxes, found.scores)
                 now = time.monotonic()
                 _add_seconds(folder, now - started)
                 started = now
@@ -99,6 +103,10 @@ def _read(images: Mapping[str, Path], upright: bool, name: str) -> np.ndarray:
         return read_image(images[name], upright=upright)
     except UserError as error:
         raise _UnreadableError(str(error)) from error
+
+
+def _write(folder: Path, write: Write, name: str, found: Detections) -> None:
+    write(folder, name, found.boxes, found.scores)
 
 
 def detection_seconds(folder: Path) -> float:

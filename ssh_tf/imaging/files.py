@@ -15,7 +15,7 @@ from ssh_tf.imaging.turn import upright as turn_upright
 
 FileSource = str | os.PathLike[str] | bytes | BinaryIO
 
-_MAX_BYTES = 8 * MAX_PIXELS  # a PNG of four channels of 16 bits, not compressed at all
+MAX_BYTES = 8 * MAX_PIXELS  # a PNG of four channels of 16 bits, not compressed at all
 
 
 def read_image(source: FileSource, *, upright: bool = True) -> np.ndarray:
@@ -62,16 +62,16 @@ def _read(source: FileSource) -> tuple[str, bytes]:
         return str(source), fetch(str(source))
     if not isinstance(source, (str, os.PathLike)):
         name = str(getattr(source, "name", "The image"))
-        return name, _within_limit(source.read(_MAX_BYTES + 1), name)
+        return name, _within_limit(source.read(MAX_BYTES + 1), name)
     name = os.fspath(source)
     try:
         with open(source, "rb") as file:
-            return name, _within_limit(file.read(_MAX_BYTES + 1), name)
+            return name, _within_limit(file.read(MAX_BYTES + 1), name)
     except OSError as error:
         raise UserError(f"{name} can't be read ({error.strerror}).") from error
 
 
 def _within_limit(encoded: bytes, name: str) -> bytes:
-    if len(encoded) > _MAX_BYTES:
+    if len(encoded) > MAX_BYTES:
         raise UserError(f"{name} is too large for an image. Remove it.")
     return encoded

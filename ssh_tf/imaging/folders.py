@@ -61,12 +61,22 @@ def find_images(paths: Sequence[str | Path]) -> FoundImages:
 def _add_folder(found: FoundImages, folder: Path) -> None:
     before = len(found.images)
     for file in walk_files(folder, found.skipped):
-        if file.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(file):
+        if is_image_file(file):
             found.images.append((file, file.relative_to(folder)))
         else:
             found.skipped.append(file)
     if len(found.images) == before:
-        raise UserError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
+        raise no_image(folder)
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a file of a folder is an image, by its name."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(path)
+
+
+def no_image(folder: object) -> UserError:
+    """Returns the error of a folder in which there is no image."""
+    return UserError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
 
 
 def walk_files(

@@ -4,14 +4,14 @@ import contextlib
 import functools
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Protocol, overload
 
 import numpy as np
 from PIL import Image
 
 from ssh_tf.imaging.fetch import is_url
-from ssh_tf.inference.ahead import attempt, detect_ahead
+from ssh_tf.inference.ahead import Item, Later, Result, attempt, detect_ahead
 from ssh_tf.inference.inputs import ImageSource, pixels_of
 from ssh_tf.inference.results import Detections
 
@@ -117,6 +117,19 @@ class FaceDetector(Protocol):
 
         with contextlib.closing(detect_ahead(self, images, pixels_of, finish)) as found:
             return [result() for _, result in found]
+
+    def ahead(
+        self,
+        items: Iterable[Item],
+        read: Callable[[Item], np.ndarray],
+        finish: Callable[[Item, Detections], Result],
+    ) -> Generator[tuple[Item, Later[Result]], None, None]:
+        """Detects many images: `detect_ahead` with this detector.
+
+        A detector of many machines does it there: all that is given and returned must be
+        picklable.
+        """
+        return detect_ahead(self, items, read, finish)
 
     @overload
     def __call__(self, images: ImageSource, **options: Any) -> Detections: ...

@@ -26,7 +26,7 @@ from ssh_tf.progress import Progress, silent
 _PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 # Threads that draw and write pictures: a large PNG takes longer than a small network.
-_WRITERS = 2
+WRITERS = 2
 
 ImageFile = Path | str  # a URL is no path
 
@@ -72,8 +72,11 @@ class Outputs:
 
     def work(self, detector: FaceDetector) -> str:
         """Returns one line that changes with anything that changes the files that are written."""
-        settings = dataclasses.replace(self, show=None, inputs=frozenset())
-        return f"{settings} {detector.fingerprint()}"
+        return f"{self.settings()} {detector.fingerprint()}"
+
+    def settings(self) -> str:
+        """Returns the part of that line which is not the detector's."""
+        return str(dataclasses.replace(self, show=None, inputs=frozenset()))
 
 
 def detect_files(
@@ -110,7 +113,7 @@ def detect_files(
     done = [_finished(file, journal, outputs) is not None for file in files]
     todo = [file for file, is_done in zip(files, done, strict=True) if not is_done]
     finish = functools.partial(_finish, outputs=outputs)
-    stream = detect_ahead(detector, todo, _pixels, finish, finishers=_WRITERS)
+    stream = detect_ahead(detector, todo, _pixels, finish, finishers=WRITERS)
     with contextlib.closing(stream):
         for file, is_done in zip(files, done, strict=True):
             if is_done:
@@ -138,14 +141,33 @@ def _pixels(file: _File) -> np.ndarray:
 
 
 def _finish(file: _File, found: Detections, outputs: Outputs) -> tuple[Entry, np.ndarray | None]:
-    """Writes what is asked for; returns the entry, and the picture if it is to be shown."""
-    crops = write_crops(found, file.name, outputs)
-    entry = {"image": str(file.path), **found.to_dict(), **crops}
+    return finish_image(str(file.path), file.name, found, outputs)
+
+
+def finish_image(
+    source: str, name: Path, found: Detections, outputs: Outputs
+) -> tuple[Entry, np.ndarray | None]:
+    """Writes what is asked for of one image.
+
+    Args:
+        source: What the image is called in its entry.
+        name: Of its picture; see `picture_name`.
+        found: Its faces.
+        outputs: What is written.
+
+    Returns:
+        The entry, and the picture if one was made.
+
+    Raises:
+        UserError: If a result would overwrite an input.
+        OSError: If one can't be written.
+    """
+    entry = {"image": source, **found.to_dict(), **write_crops(found, name, outputs)}
     if outputs.pictures is None and outputs.show is None:
         return entry, None
     picture = picture_of(found, outputs)
     if outputs.pictures is not None:
-        save_picture(outputs.checked(outputs.pictures / file.name), picture)
+        save_picture(outputs.checked(outputs.pictures / name), picture)
     return entry, picture
 
 
@@ -179,10 +201,12 @@ def check_pictures(images: Sequence[tuple[ImageFile, Path]], outputs: Outputs) -
 
 def _picture_names(images: Sequence[tuple[ImageFile, Path]]) -> list[Path]:
     """Names the picture of each image, relative to the pictures' folder."""
-    return [
-        name if name.suffix.lower() in _PICTURE_SUFFIXES else name.with_name(f"{name.name}.png")
-        for _, name in images
-    ]
+    return [picture_name(name) for _, name in images]
+
+
+def picture_name(name: Path) -> Path:
+    """Returns the name of an image's picture: its own, or a PNG's for formats not written."""
+    return name if name.suffix.lower() in _PICTURE_SUFFIXES else name.with_name(f"{name.name}.png")
 
 
 def write_crops(found: Detections, name: Path, outputs: Outputs) -> Entry:

@@ -25,6 +25,7 @@ NOT_RUN = {
     "--camera": "needs a camera",
     "--server": "needs a server",
     "http": "needs a network",
+    "--ray": "starts processes: tests/distributed/test_ray.py",
     "official": "needs a network",
 }
 # Programs that are not ours, and why they are not run here.

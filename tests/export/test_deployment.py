@@ -1,6 +1,7 @@
 """Tests of the deployment files: everything that can be read without a server is read."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,10 +11,12 @@ import pytest
 import yaml
 from google.protobuf import text_format
 
+from ssh_tf.cli import parser
 from ssh_tf.config import ExportConfig
 
 EXPORT = Path(__file__).parents[2] / "export"
 COMPOSE = yaml.safe_load((EXPORT / "compose.yaml").read_text())
+RAY_JOB = yaml.safe_load((EXPORT / "ray" / "rayjob.yaml").read_text())
 KUBERNETES = list(yaml.safe_load_all((EXPORT / "kubernetes" / "ssh.yaml").read_text()))
 
 
@@ -132,3 +135,55 @@ def test_every_flag_in_the_examples_is_one_of_the_server():
     for service in services:
         flags += service["command"] + service["entrypoint"][1:]
     assert {flag.lstrip("-").split("=")[0] for flag in flags} <= known
+
+
+# The fields of KubeRay's types (ray.io/v1) that a job like ours can have; others would be refused.
+RAY_FIELDS = {
+    "spec": {
+        *("entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished"),
+        *("rayClusterSpec", "activeDeadlineSeconds", "submissionMode", "suspend"),
+    },
+    "cluster": {"rayVersion", "headGroupSpec", "workerGroupSpecs"},
+    "head": {"rayStartParams", "template", "serviceType"},
+    "worker": {
+        *("groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"),
+    },
+}
+
+
+def test_the_ray_job_has_kuberay_s_fields_and_what_they_require():
+    spec = RAY_JOB["spec"]
+    cluster = spec["rayClusterSpec"]
+    head, (worker,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
+    assert (RAY_JOB["apiVersion"], RAY_JOB["kind"]) == ("ray.io/v1", "RayJob")
+    for name, fields in (("spec", spec), ("cluster", cluster), ("head", head), ("worker", worker)):
+        assert set(fields) <= RAY_FIELDS[name], name
+    assert worker["minReplicas"] <= worker["replicas"] <= worker["maxReplicas"]
+    for group in (head, worker):
+        # `ray start` takes them as text.
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+        assert group["rayStartParams"]["disable-usage-stats"] == "true"
+        pod = group["template"]["spec"]
+        (container,) = pod["containers"]
+        assert container["resources"]["requests"] == container["resources"]["limits"]
+        assert {mount["name"] for mount in container["volumeMounts"]} == {
+            volume["name"] for volume in pod["volumes"]
+        }
+        assert container["image"] == "registry.example.org/ssh-tf-ray:1"
+
+
+def test_the_ray_job_runs_a_command_of_ours_with_the_ray_that_is_tested():
+    spec = RAY_JOB["spec"]
+    _, _, command = shlex.split(spec["entrypoint"])
+    words = [word.replace("$RAY_ADDRESS", "10.0.0.1:6379") for word in shlex.split(command)]
+    arguments = parser().parse_args(words[1:])
+    assert (words[0], arguments.ray, arguments.parquet) == (
+        "ssh-tf",
+        "10.0.0.1:6379",
+        Path("/data/rows"),
+    )
+    head = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    assert all(path.startswith("/data/") for path in arguments.paths)
+    assert head["volumeMounts"][0]["mountPath"] == "/data"
+    pins = (EXPORT.parent / "constraints.txt").read_text()
+    assert f"ray=={spec['rayClusterSpec']['rayVersion']}\n" in pins
