@@ -30,8 +30,8 @@ from ssh_tf.imaging.scale import canvas_size, resize, scaled_size, single_scale
 PHOTOS, IMAGES, ROUNDS = 24, 96, 5
 AUGMENTATIONS = {
     "as officially": {},
-    "colours": {"distort_colours": True},
-    "crops of 640 px, colours": {"crop_px": 640, "distort_colours": True},
+    "colors": {"distort_colors": True},
+    "crops of 640 px, colors": {"crop_px": 640, "distort_colors": True},
 }
 
 

@@ -35,7 +35,7 @@ PHOTOS, ROUNDS = 900, 3
 
 
 def photo(height: int, width: int, rng: np.random.Generator) -> bytes:
-    """Returns a JPEG of smooth colours with some noise, of about a photo's bytes per pixel."""
+    """Returns a JPEG of smooth colors with some noise, of about a photo's bytes per pixel."""
     coarse = rng.integers(0, 256, (height // 24, width // 24, 3), dtype=np.uint8)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.int16)
     noisy = np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)

@@ -3,7 +3,7 @@
     python benchmarks/resume.py --wider_root DIR [--kills 5] [--steps 40]
 
 Trains on a split in WIDER's layout, at 128 px, with all that a run remembers: momentum, moving
-averages, micro-batches, random crops and colours. The killed run is begun again by the same command
+averages, micro-batches, random crops and colors. The killed run is begun again by the same command
 each time.
 Compares every variable of the last checkpoints bit by bit. Ends with one JSON line.
 """
@@ -38,7 +38,7 @@ def write_config(folder: Path, steps: int) -> Path:
             "data": {
                 "records": str(folder / "records"),
                 "crop_px": SIDE,
-                "distort_colours": True,
+                "distort_colors": True,
             },
             "train": {
                 "steps": steps,

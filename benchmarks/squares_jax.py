@@ -85,10 +85,10 @@ def draw_view(key: Array, photos: Photos, index: Array, side: float) -> Array:
     scale = jnp.where(jnp.any(real), by_face, by_chance)
     scale = jnp.clip(scale, 0.6 * side / jnp.max(size), ENLARGED)
     scale = jnp.where(jax.random.uniform(keys[3]) < WHOLE, whole, scale)
-    centre = jnp.stack([(chosen[1] + chosen[3]) / 2, (chosen[0] + chosen[2]) / 2]) * scale
+    center = jnp.stack([(chosen[1] + chosen[3]) / 2, (chosen[0] + chosen[2]) / 2]) * scale
     at = jax.random.uniform(keys[4], (2,), minval=0.1, maxval=0.9) * side
     anywhere = jax.random.uniform(keys[5], (2,)) * (size * scale - side)
-    corner = jnp.where(jnp.any(real), centre - at, anywhere)
+    corner = jnp.where(jnp.any(real), center - at, anywhere)
     room = size * scale - side
     corner = jnp.clip(corner, jnp.minimum(room, 0.0), jnp.maximum(room, 0.0))
     return jnp.concatenate([scale[None], corner])
@@ -114,13 +114,13 @@ def quarter(photos: Photos, index: Array, view: Array, side: int) -> Array:
 
 
 def seen_faces(photos: Photos, index: Array, view: Array, side: float) -> Array:
-    """Returns a photo's faces in window px, `[F, 4]`; rows of -1 where the centre is outside."""
+    """Returns a photo's faces in window px, `[F, 4]`; rows of -1 where the center is outside."""
     scale, top, left = view
     faces = photos.faces[index]
     moved = faces * scale - jnp.stack([left, top, left, top])
-    centre = (moved[:, :2] + moved[:, 2:]) / 2
+    center = (moved[:, :2] + moved[:, 2:]) / 2
     cut = jnp.clip(moved, 0.0, side)
-    kept = jnp.all((centre >= 0) & (centre < side), axis=-1) & jnp.any(faces != -1.0, axis=-1)
+    kept = jnp.all((center >= 0) & (center < side), axis=-1) & jnp.any(faces != -1.0, axis=-1)
     kept &= jnp.max(cut[:, 2:] - cut[:, :2], axis=-1) >= 5.0
     return jnp.where(kept[:, None], cut, -1.0)
 
@@ -153,11 +153,11 @@ def square(key: Array, photos: Photos, weights: Array, side: int) -> tuple[Array
     flipped = jnp.where(jnp.any(faces != -1.0, axis=-1)[:, None], flipped, -1.0)
     mirror = jax.random.uniform(keys[5]) < 0.5
     image = jnp.where(mirror, image[:, ::-1], image)
-    return degrade(keys[6], colour(keys[7], image)), jnp.where(mirror, flipped, faces)
+    return degrade(keys[6], color(keys[7], image)), jnp.where(mirror, flipped, faces)
 
 
 def occlude(key: Array, image: Array, faces: Array) -> Array:
-    """Covers a part of up to four faces with a plain colour, in a third of the squares."""
+    """Covers a part of up to four faces with a plain color, in a third of the squares."""
     side = image.shape[0]
     rows, columns = jnp.arange(side)[:, None], jnp.arange(side)[None]
     for own in jax.random.split(key, 4):
@@ -173,18 +173,18 @@ def occlude(key: Array, image: Array, faces: Array) -> Array:
     return image
 
 
-def colour(key: Array, image: Array) -> Array:
-    """Changes brightness, contrast, saturation, hue; a tenth of the squares is grey."""
+def color(key: Array, image: Array) -> Array:
+    """Changes brightness, contrast, saturation, hue; a tenth of the squares is gray."""
     keys = jax.random.split(key, 7)
     apply = jax.random.uniform(keys[0], (4,)) < 0.5
     uniform = jax.random.uniform
     image = image + jnp.where(apply[0], uniform(keys[1], minval=-32.0, maxval=32.0), 0.0)
     factor = jnp.where(apply[1], uniform(keys[2], minval=0.6, maxval=1.5), 1.0)
     image = (image - image.mean()) * factor + image.mean()
-    grey = image @ jnp.array([0.299, 0.587, 0.114])
+    gray = image @ jnp.array([0.299, 0.587, 0.114])
     factor = jnp.where(apply[2], uniform(keys[3], minval=0.5, maxval=1.5), 1.0)
     factor = jnp.where(uniform(keys[4]) < 0.1, 0.0, factor)
-    image = grey[..., None] + (image - grey[..., None]) * factor
+    image = gray[..., None] + (image - gray[..., None]) * factor
     gains = uniform(keys[5], (3,), minval=0.85, maxval=1.15)
     return jnp.clip(image * jnp.where(apply[3], gains, 1.0), 0.0, 255.0)
 

@@ -4,7 +4,7 @@
 
 One image. `bare` is the network without masks, the mean of its outputs as loss, gradients of the
 same weights. `loss` adds masks, anchors, matching, mining and losses; `step` also the update of the
-weights by the official optimiser, as `ssh-tf train` does it. All take turns; medians, and medians
+weights by the official optimizer, as `ssh-tf train` does it. All take turns; medians, and medians
 of the ratios within a turn. Ends with one JSON line.
 """
 

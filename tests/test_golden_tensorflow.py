@@ -67,7 +67,7 @@ def test_network_input_is_the_official_one(folder: Path, index: int):
     rgb = golden[f"image_{index}"][..., ::-1]
     subtract = Preprocess(golden["pixel_means_bgr"])
     received = subtract(resize(rgb, golden[f"scale_{index}"])[tf.newaxis])[0]
-    # Grey levels. OpenCV weighs pixels in float64 here, our kernel in float32.
+    # Gray levels. OpenCV weighs pixels in float64 here, our kernel in float32.
     np.testing.assert_allclose(received, golden[f"blob_{index}"], rtol=0, atol=1e-2)
 
 

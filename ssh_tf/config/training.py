@@ -37,7 +37,7 @@ class DataConfig(Settings):
     """Random squares instead of images, scaled to this side (mxnet-SSH: 640)."""
     crop_factors: tuple[float, ...] = (0.3, 0.45, 0.6, 0.8, 1.0)
     """Sides of the squares, as shares of an image's shorter side (mxnet-SSH). Above 1 an image is
-    zoomed out: what lies beyond it has the mean colour (SSD, arXiv:1512.02325, 3.6)."""
+    zoomed out: what lies beyond it has the mean color (SSD, arXiv:1512.02325, 3.6)."""
     crop_smallest_px: float = Field(default=6.0, ge=0)
     """Faces in a square whose longer side is less at network scale are left out (mxnet-SSH)."""
     mosaic_probability: float = Field(default=0.0, ge=0, lt=1)
@@ -50,7 +50,7 @@ class DataConfig(Settings):
     erase_probability: float = Field(default=0.0, ge=0, le=1)
     """Share of faces of which a patch is covered (after random erasing, arXiv:1708.04896)."""
     gray_probability: float = Field(default=0.0, ge=0, le=1)
-    """Share of images without colours (SimCLR, arXiv:2002.05709: 0.2)."""
+    """Share of images without colors (SimCLR, arXiv:2002.05709: 0.2)."""
     blur_probability: float = Field(default=0.0, ge=0, le=1)
     """Share of images blurred by a Gaussian of 0.3 to 2 px (SimCLR, arXiv:2002.05709)."""
     jpeg_probability: float = Field(default=0.0, ge=0, le=1)
@@ -87,7 +87,7 @@ class DataConfig(Settings):
 
 
 class TrainConfig(Settings):
-    """The optimisation (`solver_ssh.prototxt`, `main_train.py`)."""
+    """The optimization (`solver_ssh.prototxt`, `main_train.py`)."""
 
     steps: int = Field(default=21_000, gt=0)
     """Weight updates (`main_train.py` --iters)."""
@@ -136,7 +136,7 @@ class TrainConfig(Settings):
     deterministic: bool = False
     """Make GPU operations give the same bits each time, more slowly. CPUs do in either case."""
     seed: int = Field(default=3, ge=0)
-    """Seed of initialisation and sample order (`default_config.yml` RNG_SEED)."""
+    """Seed of initialization and sample order (`default_config.yml` RNG_SEED)."""
     checkpoint_every: int = Field(default=1000, gt=0)
     """Steps between checkpoints (`wider.yml` SNAPSHOT_ITERS)."""
     log_every: int = Field(default=20, gt=0)

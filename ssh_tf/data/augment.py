@@ -16,7 +16,7 @@ Tensor = Any
 # RGB of what lies beyond an image: ImageNet's mean, which the network turns into zeros.
 MEAN_COLOR = tuple(round(mean) for mean in reversed(KERAS_MEANS))
 
-# SSD's distortion of colours (Liu et al., arXiv:1512.02325, its prototxt): largest change of
+# SSD's distortion of colors (Liu et al., arXiv:1512.02325, its prototxt): largest change of
 # brightness as a share of the range, factors of contrast and saturation, change of hue in turns.
 _BRIGHTNESS = 32 / 255
 _CONTRAST = (0.5, 1.5)
@@ -55,7 +55,7 @@ def flip(image: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def draw_crop(size: Tensor, faces: Tensor, seed: Tensor, *, factors: Sequence[float]) -> Tensor:
-    """Draws a square, around at least one face's centre if any draw has one.
+    """Draws a square, around at least one face's center if any draw has one.
 
     A square that is longer than a side of the image holds the whole of that side.
 
@@ -69,7 +69,7 @@ def draw_crop(size: Tensor, faces: Tensor, seed: Tensor, *, factors: Sequence[fl
         `[3]` int32: upper and left border, side, px. Borders below 0 lie outside the image.
 
     References:
-        Factors .3, .45, .6, .8, 1 and centres inside: deepinsight/mxnet-SSH, `rcnn/io/rpn.py`.
+        Factors .3, .45, .6, .8, 1 and centers inside: deepinsight/mxnet-SSH, `rcnn/io/rpn.py`.
     """
     draws = tf.random.stateless_uniform([_TRIES, 3], seed)
     choice = tf.cast(draws[:, 0] * len(factors), tf.int32)
@@ -78,8 +78,8 @@ def draw_crop(size: Tensor, faces: Tensor, seed: Tensor, *, factors: Sequence[fl
     room = size[tf.newaxis] - side[:, tf.newaxis]  # [T, 2], below 0 where the square is longer
     places = tf.cast(tf.abs(room) + 1, tf.float32)
     corner = tf.minimum(room, 0) + tf.cast(draws[:, 1:] * places, tf.int32)  # [T, 2], y and x
-    centres = (faces[:, 1::-1] + faces[:, 3:1:-1]) / 2  # [F, 2], y and x
-    offset = centres[tf.newaxis] - tf.cast(corner, tf.float32)[:, tf.newaxis]  # [T, F, 2]
+    centers = (faces[:, 1::-1] + faces[:, 3:1:-1]) / 2  # [F, 2], y and x
+    offset = centers[tf.newaxis] - tf.cast(corner, tf.float32)[:, tf.newaxis]  # [T, F, 2]
     limit = tf.cast(side, tf.float32)[:, tf.newaxis, tf.newaxis]
     holds = tf.reduce_any(tf.reduce_all((offset >= 0) & (offset < limit), axis=-1), axis=-1)
     first = tf.argmax(holds, output_type=tf.int32)  # 0 where none does
@@ -87,7 +87,7 @@ def draw_crop(size: Tensor, faces: Tensor, seed: Tensor, *, factors: Sequence[fl
 
 
 def crop(image: Tensor, faces: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
-    """Cuts a square out of an image; faces stay if their centre does, cut at the border.
+    """Cuts a square out of an image; faces stay if their center does, cut at the border.
 
     Args:
         image: `[H, W, 3]`.
@@ -101,8 +101,8 @@ def crop(image: Tensor, faces: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
     corner = tf.cast(tf.stack([left, top, left, top]), tf.float32)
     limit = tf.cast(side, tf.float32)
     moved = faces - corner
-    centres = (moved[:, :2] + moved[:, 2:]) / 2
-    inside = tf.reduce_all((centres >= 0) & (centres < limit), axis=-1)
+    centers = (moved[:, :2] + moved[:, 2:]) / 2
+    inside = tf.reduce_all((centers >= 0) & (centers < limit), axis=-1)
     moved = tf.clip_by_value(tf.boolean_mask(moved, inside), 0.0, limit)
     y, x = tf.maximum(top, 0), tf.maximum(left, 0)
     part = image[y : top + side, x : left + side]
@@ -182,14 +182,14 @@ def distort_colors(image: Tensor, seed: Tensor) -> Tensor:
     result = image / 255.0
     for change, key in zip(changes, tf.unstack(seeds[4:]), strict=True):
         apply = tf.random.stateless_uniform([], key) < 0.5
-        # Clipped before each: saturation and hue mean nothing outside of the colour cube.
+        # Clipped before each: saturation and hue mean nothing outside of the color cube.
         result = tf.clip_by_value(result, 0.0, 1.0)
         result = tf.cond(apply, lambda c=change, r=result: c(r), lambda r=result: r)
     return tf.clip_by_value(result, 0.0, 1.0) * 255.0
 
 
 def gray(image: Tensor, seed: Tensor) -> Tensor:
-    """Takes the colours out of `[H, W, 3]` RGB; there is nothing to draw."""
+    """Takes the colors out of `[H, W, 3]` RGB; there is nothing to draw."""
     del seed
     return tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(image))
 
@@ -214,7 +214,7 @@ def compress(image: Tensor, seed: Tensor) -> Tensor:
 
 
 def erase(image: Tensor, seed: Tensor, *, faces: Tensor, probability: float) -> Tensor:
-    """Covers a part of random faces with patches of one random colour.
+    """Covers a part of random faces with patches of one random color.
 
     Args:
         image: `[H, W, 3]` float32 in `[0, 255]`.

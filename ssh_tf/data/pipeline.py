@@ -79,14 +79,14 @@ def training_dataset(
 
 
 def _mixed_records(config: DataConfig, seed: int) -> tf.data.Dataset:
-    """Serialised examples of all folders, forever, mixed in proportion to the folders' weights."""
+    """Serialized examples of all folders, forever, mixed in proportion to the folders' weights."""
     folders = [_records(folder, config, seed) for folder in config.records]
     weights = list(config.records.values())
     return tf.data.Dataset.sample_from_datasets(folders, weights, seed=seed)
 
 
 def _records(folder: str, config: DataConfig, seed: int) -> tf.data.Dataset:
-    """Serialised examples of a folder, forever: each once in every pass."""
+    """Serialized examples of a folder, forever: each once in every pass."""
     manifest = read_manifest(folder)
     if manifest["images"] == 0 or (config.drop_empty and manifest["faces"] == 0):
         raise UserError(f"{folder} has no image to train on.")

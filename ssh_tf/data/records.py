@@ -30,7 +30,7 @@ def to_example(
     annotated: int | None = None,
     orientation: int = UPRIGHT,
 ) -> bytes:
-    """Serialises one image.
+    """Serializes one image.
 
     Args:
         encoded: The file's original bytes, JPEG or PNG.
@@ -42,10 +42,10 @@ def to_example(
         orientation: EXIF's, by which the image is turned upright where it is read.
 
     Returns:
-        A serialised `tf.train.Example`.
+        A serialized `tf.train.Example`.
     """
     height, width = size
-    normalised = corners / np.array([width, height, width, height], np.float32)
+    normalized = corners / np.array([width, height, width, height], np.float32)
     faces = len(corners)
     features = {
         signature.IMAGE_ENCODED: _bytes([encoded]),
@@ -60,7 +60,7 @@ def to_example(
     }
     if orientation != UPRIGHT:
         features[signature.IMAGE_ORIENTATION] = _ints([orientation])
-    for key, values in zip(_BOX_KEYS, normalised.T, strict=True):
+    for key, values in zip(_BOX_KEYS, normalized.T, strict=True):
         features[key] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
     for attribute, values in zip(ATTRIBUTES, attributes.T, strict=True):
         features[signature.FACE_PREFIX + attribute] = _ints(values)
@@ -77,7 +77,7 @@ def _ints(values: Any) -> tf.train.Feature:
 
 
 def parse_example(serialized: Tensor) -> dict[str, Tensor]:
-    """Reads what training needs from a serialised example. Runs inside `tf.data`.
+    """Reads what training needs from a serialized example. Runs inside `tf.data`.
 
     Args:
         serialized: Scalar string.
@@ -100,8 +100,8 @@ def parse_example(serialized: Tensor) -> dict[str, Tensor]:
         spec[key] = tf.io.VarLenFeature(tf.float32)
     parsed = tf.io.parse_single_example(serialized, spec)
     height, width = parsed[signature.IMAGE_HEIGHT], parsed[signature.IMAGE_WIDTH]
-    normalised = tf.stack([parsed[key].values for key in _BOX_KEYS], axis=-1)  # [F, 4]
-    stored = normalised * tf.cast(tf.stack([width, height, width, height]), tf.float32)
+    normalized = tf.stack([parsed[key].values for key in _BOX_KEYS], axis=-1)  # [F, 4]
+    stored = normalized * tf.cast(tf.stack([width, height, width, height]), tf.float32)
     size = tf.cast(tf.stack([height, width]), tf.int32)
     orientation = tf.cast(parsed[signature.IMAGE_ORIENTATION], tf.int32)
     annotated = parsed[signature.ANNOTATED_FACES]

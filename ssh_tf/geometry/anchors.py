@@ -9,7 +9,7 @@ from keras import ops
 Tensor = Any
 
 # The official code uses base_size 16 in every module, whatever the stride: anchors of all modules
-# are centred on the first 16 x 16 window, not on the middle of their cell.
+# are centered on the first 16 x 16 window, not on the middle of their cell.
 BASE_PX = 16.0
 
 
@@ -23,8 +23,8 @@ def base_anchors(scales: Sequence[float]) -> np.ndarray:
         `[A, 4]` float32, half-open, px: `[0, 0, 16, 16]` for scale 1.
     """
     half = 0.5 * BASE_PX * np.asarray(scales, np.float32)
-    centre = 0.5 * BASE_PX
-    return np.stack([centre - half, centre - half, centre + half, centre + half], axis=-1)
+    center = 0.5 * BASE_PX
+    return np.stack([center - half, center - half, center + half, center + half], axis=-1)
 
 
 def grid_size(pixels: Tensor, stride: int) -> Tensor:

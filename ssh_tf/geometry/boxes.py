@@ -69,7 +69,7 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
         anchors: `[..., 4]` float32, half-open, px.
 
     Returns:
-        `[..., 4]` float32 `(dx, dy, dw, dh)`: shift of the centre in anchor sides, log of the ratio
+        `[..., 4]` float32 `(dx, dy, dw, dh)`: shift of the center in anchor sides, log of the ratio
         of sides.
 
     References:
@@ -98,10 +98,10 @@ def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
         taken as 5.
     """
     anchor_sides = anchors[..., 2:] - anchors[..., :2]
-    centres = anchors[..., :2] + 0.5 * anchor_sides + deltas[..., :2] * anchor_sides
+    centers = anchors[..., :2] + 0.5 * anchor_sides + deltas[..., :2] * anchor_sides
     log_ratio = ops.where(deltas[..., 2:] > 50.0, 5.0, deltas[..., 2:])
     half = 0.5 * ops.exp(log_ratio) * anchor_sides
-    return ops.concatenate([centres - half, centres + half], axis=-1)
+    return ops.concatenate([centers - half, centers + half], axis=-1)
 
 
 def clip(boxes: Tensor, height: Tensor, width: Tensor) -> Tensor:

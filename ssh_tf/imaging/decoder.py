@@ -17,7 +17,7 @@ Tensor = Any
 ENDS_EARLY = "its data end before the picture does"
 TOO_MUCH_TEXT = "its texts would grow to more than the picture"
 
-# What libjpeg fills a picture with whose data end early: middle grey, or what CMYK makes of that.
+# What libjpeg fills a picture with whose data end early: middle gray, or what CMYK makes of that.
 _FILLED = np.array([[128] * 3, [64] * 3, [63] * 3], np.uint8)
 _END_OF_IMAGE = b"\xff\xd9"
 # Data that a complete picture does not use: some for the interval that ends early, and some for
@@ -34,7 +34,7 @@ def decode(encoded: Tensor) -> Tensor:
 
     Returns:
         `[H, W, 3]` uint8, the pixels as stored: EXIF orientation is not applied, as WIDER's boxes
-        are drawn on those. Grey is repeated, alpha and the low byte of 16 bits are dropped.
+        are drawn on those. Gray is repeated, alpha and the low byte of 16 bits are dropped.
 
     Raises:
         tf.errors.InvalidArgumentError: If the bytes are neither, incomplete, or refused.

@@ -54,7 +54,7 @@ def pixels_of(image: Image.Image, name: str = "The image", *, upright: bool = Tr
         upright: Whether the pixels are turned as EXIF asks.
 
     Returns:
-        `[H, W, 3]` uint8 RGB. Grey is repeated; alpha and the low byte of 16 bits are dropped.
+        `[H, W, 3]` uint8 RGB. Gray is repeated; alpha and the low byte of 16 bits are dropped.
 
     Raises:
         UserError: If its data are damaged or end early, or its pixels have 32 bits.
@@ -69,8 +69,8 @@ def pixels_of(image: Image.Image, name: str = "The image", *, upright: bool = Tr
     if image.mode in ("I", "F"):
         raise UserError(f"{name} has pixels of 32 bits. Save it with 8 bits per channel.")
     if image.mode.startswith("I;16"):
-        grey = np.asarray(image) >> 8
-        pixels = np.repeat(grey[..., np.newaxis].astype(np.uint8), 3, axis=-1)
+        gray = np.asarray(image) >> 8
+        pixels = np.repeat(gray[..., np.newaxis].astype(np.uint8), 3, axis=-1)
     else:
         # From a palette with transparency to RGB, Pillow warns: it would rather keep that.
         opaque = image.convert("RGBA") if image.mode in ("P", "PA") else image

@@ -90,7 +90,7 @@ def resize(image: Tensor, scale: Tensor, *, canvas: Tensor | None = None) -> Ten
     """Resizes like `cv2.resize(image, None, fx=scale, fy=scale)`, bilinear, without antialiasing.
 
     OpenCV maps pixels by the scale itself; `tf.image.resize` maps them by the ratio of the rounded
-    sizes, which differs by up to tens of grey levels.
+    sizes, which differs by up to tens of gray levels.
 
     Args:
         image: `[H, W, 3]` uint8 or float32.

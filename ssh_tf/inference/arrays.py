@@ -286,6 +286,6 @@ def _anchors(index: np.ndarray, columns: int, module: ModuleConfig) -> np.ndarra
 def _decode(deltas: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """Moves and scales anchors, `[K, 4]` each, as `ssh_tf.geometry.boxes.decode`."""
     sides = anchors[:, 2:] - anchors[:, :2]
-    centres = anchors[:, :2] + 0.5 * sides + deltas[:, :2] * sides
+    centers = anchors[:, :2] + 0.5 * sides + deltas[:, :2] * sides
     half = 0.5 * np.exp(np.where(deltas[:, 2:] > 50.0, 5.0, deltas[:, 2:])) * sides
-    return np.concatenate([centres - half, centres + half], axis=-1)
+    return np.concatenate([centers - half, centers + half], axis=-1)

@@ -21,7 +21,7 @@ def pixels_of(image: ImageSource) -> np.ndarray:
 
     Args:
         image: A path; a URL (http or https); a file's bytes; a file opened to read bytes; a Pillow
-            image; or an array, also of TensorFlow: uint8 RGB `[H, W, 3]`, grey `[H, W]` or
+            image; or an array, also of TensorFlow: uint8 RGB `[H, W, 3]`, gray `[H, W]` or
             `[H, W, 1]`, or RGBA `[H, W, 4]`, whose alpha is dropped.
 
     Returns:
@@ -51,7 +51,7 @@ def _rgb(array: np.ndarray) -> np.ndarray:
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or channels not in (1, 3, 4):
         raise ValueError(
-            "An image must be uint8 RGB [H, W, 3], grey [H, W] or RGBA [H, W, 4]. "
+            "An image must be uint8 RGB [H, W, 3], gray [H, W] or RGBA [H, W, 4]. "
             f"Received: {array.dtype} {array.shape}{_advice(array)}"
         )
     if not array.size:

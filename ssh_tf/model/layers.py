@@ -27,7 +27,7 @@ class Preprocess(keras.layers.Layer):
     """Turns RGB pixels into the BGR differences from a mean that a trunk was trained on.
 
     Args:
-        means: Mean blue, green and red, in grey levels.
+        means: Mean blue, green and red, in gray levels.
     """
 
     def __init__(self, means: Sequence[float], **kwargs: Any) -> None:
@@ -96,7 +96,7 @@ class BilinearUpsample(keras.layers.Layer):
 
     def build(self, features_shape: Any, like_shape: Any) -> None:
         """Creates the 2,048 fixed weights (for 128 channels)."""
-        late, early = np.array([0.75, 0.25]), np.array([0.25, 0.75])  # weights of 2 neighbours
+        late, early = np.array([0.75, 0.25]), np.array([0.25, 0.75])  # weights of 2 neighbors
         phases = np.stack([late, early])  # odd output pixels, then even ones: [2 phases, 2 taps]
         kernel = np.einsum("pi,qj->ijpq", phases, phases).reshape(2, 2, 1, 4)
         self.kernel = self.add_weight(

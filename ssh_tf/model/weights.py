@@ -27,7 +27,7 @@ _H5_CONFIG = "ssh_tf"
 _KERAS_CONFIG = "config.json"
 _MOST_CONFIG_BYTES = 1_000_000
 
-# Typical deviation of pixels from the mean, in grey levels: what the first convolution is scaled by
+# Typical deviation of pixels from the mean, in gray levels: what the first convolution is scaled by
 # when it starts from random weights, so that activations are of order 1 in every layer.
 PIXEL_DEVIATION = 64.0
 
@@ -50,7 +50,7 @@ def build_network(config: ModelConfig, *, seed: int) -> SSH:
     if config.backbone != "vgg16" or config.weights == "random":
         # The official filler, of deviation 0.01, is for maps of 512 channels: in narrower modules
         # the signal would die out.
-        initialise(network, seed)
+        initialize(network, seed)
     if is_trunk(config.weights):
         for name, weights in trunk_weights(config, config.weights).items():
             _set_weights(network, name, weights, config.weights)
@@ -93,7 +93,7 @@ def _set_weights(network: SSH, name: str, weights: tuple[np.ndarray, ...], origi
     layer.set_weights(weights)
 
 
-def initialise(network: SSH, seed: int) -> None:
+def initialize(network: SSH, seed: int) -> None:
     """Draws every weight anew: He normal kernels, zero biases, gaussian 0.01 for the outputs.
 
     Args:

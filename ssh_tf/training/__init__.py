@@ -1,1 +1,1 @@
-"""The training loop, its optimiser and what it reports."""
+"""The training loop, its optimizer and what it reports."""

@@ -1,4 +1,4 @@
-"""The optimisers: Caffe's SGD with its per-layer multipliers, and Adam for short runs."""
+"""The optimizers: Caffe's SGD with its per-layer multipliers, and Adam for short runs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -116,7 +116,7 @@ class CaffeSGD(keras.optimizers.SGD):
 def make_optimizer(
     config: TrainConfig, module_names: tuple[str, ...]
 ) -> keras.optimizers.Optimizer:
-    """Returns the optimiser of a recipe, see `TrainConfig.optimizer`.
+    """Returns the optimizer of a recipe, see `TrainConfig.optimizer`.
 
     Args:
         config: The recipe.

@@ -1,4 +1,4 @@
-"""What training changes: the network, the optimiser, and what they remember."""
+"""What training changes: the network, the optimizer, and what they remember."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class State:
 def build_state(
     config: Config, strategy: tf.distribute.Strategy, means: Sequence[float] | None = None
 ) -> State:
-    """Builds the network, its losses and its optimiser on all replicas.
+    """Builds the network, its losses and its optimizer on all replicas.
 
     Args:
         config: The experiment.

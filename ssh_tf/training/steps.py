@@ -88,7 +88,7 @@ def _apply(state: State, config: TrainConfig, gradients: list[Tensor]) -> Tensor
     context = tf.distribute.get_replica_context()
     total = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
     norm = tf.linalg.global_norm(total) / state.optimizer.scale_loss(tf.constant(1.0))
-    # The optimiser adds up what it gets from the replicas, which is the same sum from each.
+    # The optimizer adds up what it gets from the replicas, which is the same sum from each.
     factor = tf.constant(1.0 / context.num_replicas_in_sync)
     if config.clip_norm is not None:
         factor *= config.clip_norm / tf.maximum(norm, config.clip_norm)

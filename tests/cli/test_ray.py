@@ -11,7 +11,7 @@ import pytest
 
 from ssh_tf import cli
 from ssh_tf.cli import ray as module
-from tests.support.grey import Here
+from tests.support.gray import Here
 from tests.support.small import encode, picture, write_wider
 
 SOURCES = Path(cli.__file__).parents[1]
@@ -140,4 +140,4 @@ def test_evaluate_takes_the_cluster_s_detectors(photos: Path, capsys: pytest.Cap
     words = ["evaluate", "--model", "light", "--data_root", "wider", "--out", "out", "--ray"]
     assert cli.main(words) == 0
     assert json.loads(Path("out/report.json").read_text())["images"] == 4
-    assert Path("out/detections/detector.json").read_text() == "grey\n"
+    assert Path("out/detections/detector.json").read_text() == "gray\n"

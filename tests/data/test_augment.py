@@ -81,10 +81,10 @@ def test_a_crop_holds_a_face_where_there_is_one():
         assert crop(painted([60, 2, 66, 9]), faces, square)[1].shape == (1, 4)
 
 
-def test_faces_are_cut_at_the_border_and_left_out_by_their_centre():
+def test_faces_are_cut_at_the_border_and_left_out_by_their_center():
     faces = tf.constant([[0, 0, 20, 20], [0, 0, 18, 18], [12, 12, 40, 20]], tf.float32)
     _, kept = crop(np.zeros((50, 50, 3), np.uint8), faces, tf.constant([10, 10, 20]))
-    # Centres 10, 9 and (26, 16), less the corner at 10: 0 is inside, -1 is not; the last is cut.
+    # Centers 10, 9 and (26, 16), less the corner at 10: 0 is inside, -1 is not; the last is cut.
     np.testing.assert_array_equal(kept, [[0, 0, 10, 10], [2, 2, 20, 10]])
 
 
@@ -132,7 +132,7 @@ def test_small_faces_are_left_out_by_their_longer_side():
     assert drop_small(tf.zeros([0, 4]), 6).shape == (0, 4)
 
 
-def test_colours_change_pixels_not_places_and_stay_in_range():
+def test_colors_change_pixels_not_places_and_stay_in_range():
     image = tf.cast(painted([20, 14, 33, 30]), tf.float32) * 0.6 + 40.0
     results = [distort_colors(image, seed(i)).numpy() for i in range(16)]
     for result in results:
@@ -162,7 +162,7 @@ def test_a_share_of_the_images_is_changed():
     assert set(results) == {0.0, 1.0}
 
 
-def test_gray_has_one_value_for_all_colours():
+def test_gray_has_one_value_for_all_colors():
     result = gray(tf.cast(picture(), tf.float32), seed(0)).numpy()
     np.testing.assert_array_equal(result[..., 0], result[..., 2])
     # ITU-R BT.601: 0.2989 R + 0.5870 G + 0.1140 B.
@@ -191,7 +191,7 @@ def test_compression_leaves_traces_and_pixels_in_range():
 
 def test_patches_cover_a_part_of_random_faces():
     faces = np.array([[10, 10, 30, 40], [50, 8, 70, 28], [80, 60, 120, 90]], np.float32)
-    image = np.full((70, 100, 3), -1, np.float32)  # no colour of a patch
+    image = np.full((70, 100, 3), -1, np.float32)  # no color of a patch
     covered = np.array(
         [erase(image, seed(i), faces=faces, probability=0.5)[..., 0] != -1 for i in range(24)]
     )
@@ -204,8 +204,8 @@ def test_patches_cover_a_part_of_random_faces():
         assert shares[shares > 0].max() < 0.56
     assert not covered[:, outside].any()
     for number, mask in enumerate(covered):
-        colours = np.unique(erase(image, seed(number), faces=faces, probability=0.5)[mask], axis=0)
-        assert len(colours) <= 1
+        colors = np.unique(erase(image, seed(number), faces=faces, probability=0.5)[mask], axis=0)
+        assert len(colors) <= 1
 
 
 def test_erasing_without_faces_changes_nothing():

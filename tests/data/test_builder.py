@@ -578,11 +578,11 @@ def rotated() -> bytes:
 
 GREY = picture(40, 70)[..., 0]
 KINDS = {
-    "grey jpeg": kind(GREY, ".jpg"),
+    "gray jpeg": kind(GREY, ".jpg"),
     "progressive jpeg": kind(picture(40, 70), ".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
     "cmyk jpeg": pillow("CMYK", "JPEG"),
     "exif-rotated jpeg": rotated,
-    "grey png": kind(GREY, ".png"),
+    "gray png": kind(GREY, ".png"),
     "palette png": pillow("P", "PNG"),
     "black and white png": pillow("1", "PNG"),
     "alpha png": pillow("RGBA", "PNG"),

@@ -168,7 +168,7 @@ def test_elements_have_the_documented_types(tmp_path: Path):
     assert spec["names"] == tf.TensorSpec([2], tf.string)
 
 
-def test_pixels_are_rgb_grey_levels(tmp_path: Path):
+def test_pixels_are_rgb_gray_levels(tmp_path: Path):
     records = write_records(tmp_path / "r", tiny(1))
     (element,) = take(records, 1, flip=False)
     np.testing.assert_array_equal(element["images"][0], picture(8, 10).astype(np.float32))
@@ -306,7 +306,7 @@ def test_a_folder_of_a_mixture_without_a_face_is_refused(tmp_path: Path):
 
 
 def flat(count: int) -> list[Sample]:
-    """Images of one colour each, 10, 20, ..., with a face that fills them."""
+    """Images of one color each, 10, 20, ..., with a face that fills them."""
     face = np.array([[0, 0, 10, 10]], np.float32)
     return [(np.full((10, 10, 3), 10 * i + 10, np.uint8), face) for i in range(count)]
 

@@ -23,7 +23,7 @@ from ssh_tf.errors import CrashedError, UserError  # noqa: E402
 from ssh_tf.files import folder_lock  # noqa: E402
 from ssh_tf.imaging.folders import find_images  # noqa: E402
 from ssh_tf.inference.gallery import Outputs, detect_files  # noqa: E402
-from tests.support.grey import Grey, Here  # noqa: E402
+from tests.support.gray import Gray, Here  # noqa: E402
 from tests.support.small import encode, picture  # noqa: E402
 
 
@@ -50,7 +50,7 @@ def entries(folder: str = "rows") -> list[dict[str, Any]]:
 def test_the_entries_are_those_of_detect(photos: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.WARNING)
     found = detect(Here())
-    expected = list(detect_files(Grey(), find_images(["photos"]).images, Outputs()))
+    expected = list(detect_files(Gray(), find_images(["photos"]).images, Outputs()))
     assert entries() == expected
     assert [path.name for path, _ in found] == [f"part-0000000{i}.parquet" for i in range(3)]
     images, failed = [s.images for _, s in found], [len(s.failures) for _, s in found]
@@ -212,7 +212,7 @@ class Mortal(Here):
 
 
 def test_a_photo_that_kills_workers_costs_itself_alone(photos: Path):
-    whole = [entry for entry in detect_files(Grey(), find_images(["photos"]).images, Outputs())]
+    whole = [entry for entry in detect_files(Gray(), find_images(["photos"]).images, Outputs())]
     detect(Mortal())
     reason = "photos/12.jpg: the process that worked on it died."
     assert entries() == [*whole[:12], {"image": "photos/12.jpg", "error": reason}, *whole[13:]]
@@ -226,5 +226,5 @@ def test_rows_name_the_model_and_bad_images_have_a_status(photos: Path):
     detect(Here())
     columns = pq.read_table("rows").to_pydict()
     assert columns["status"].count("failed") == 1
-    assert set(columns["model"]) == {"grey"}
+    assert set(columns["model"]) == {"gray"}
     assert np.array(columns["boxes"][0]).shape == (2, 4)

@@ -29,7 +29,7 @@ from ssh_tf.distributed.rows import read_rows  # noqa: E402
 from ssh_tf.errors import CrashedError, UserError  # noqa: E402
 from ssh_tf.evaluation.run import evaluate_wider, open_annotated  # noqa: E402
 from ssh_tf.inference.detector import Detector  # noqa: E402
-from tests.support.grey import Grey  # noqa: E402
+from tests.support.gray import Gray  # noqa: E402
 from tests.support.perils import DeadlyImages, no_model, perilous  # noqa: E402
 from tests.support.small import encode, picture, write_wider  # noqa: E402
 
@@ -63,16 +63,16 @@ def test_what_dead_workers_were_at_is_done_again(
 ):
     monkeypatch.setattr(crew, "_MOST_DEATHS", 2)
     call = functools.partial(perilous, folder=tmp_path)
-    with contextlib.closing(RayDetectors(Grey)) as detectors:
+    with contextlib.closing(RayDetectors(Gray)) as detectors:
         # Taken as it is needed: the numbers have no end of which a driver would live to tell.
         found = {item: outcome(result) for item, result in detectors.map(call, iter(range(20)))}
         with pytest.raises(CrashedError, match="the process that worked on it died"):
             detectors.call_apart(call, 13)
-        assert detectors.call_apart(call, 6) == (12, "grey")
+        assert detectors.call_apart(call, 6) == (12, "gray")
     assert list(found) == list(range(20))
     assert str(found.pop(13)) == "the process that worked on it died, 2 times."
     assert str(found.pop(5)) == "five is refused."
-    assert found == {item: (2 * item, "grey") for item in found}
+    assert found == {item: (2 * item, "gray") for item in found}
     deaths = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert set(deaths) == {"A worker died. What it worked on is done again."}
     # 13 twice and 3; the actor of 11 may answer before it dies.
@@ -83,9 +83,9 @@ def test_what_hinders_a_start_is_said_in_one_line():
     with pytest.raises(UserError, match=r"^no\.keras does not exist\.$"):
         RayDetectors(no_model)
     with pytest.raises(UserError, match=r"detector of 64 CPUs and 0 GPUs; all together have 2 and"):
-        RayDetectors(Grey, cpus=64)
+        RayDetectors(Gray, cpus=64)
     with pytest.raises(UserError, match=r"detector of 1 CPUs and 0\.5 GPUs"):
-        RayDetectors(Grey, gpus=0.5)
+        RayDetectors(Gray, gpus=0.5)
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -109,9 +109,9 @@ def test_overlap_of_exactly_half_is_wrong() -> None:
     assert result.labels.tolist() == [FALSE_POSITIVE]
 
 
-def test_refine_moves_centres_by_sizes_and_scales_sides() -> None:
-    box = np.array([[10.0, 20, 20, 40]])  # centre 15, 30; size 10 x 20
-    moved = refine(box, np.array([0.5, -0.25, 2.0, 0.5]))  # centre 20, 25; size 20 x 10
+def test_refine_moves_centers_by_sizes_and_scales_sides() -> None:
+    box = np.array([[10.0, 20, 20, 40]])  # center 15, 30; size 10 x 20
+    moved = refine(box, np.array([0.5, -0.25, 2.0, 0.5]))  # center 20, 25; size 20 x 10
     assert moved.tolist() == [[10, 20, 30, 30]]
 
 

@@ -347,10 +347,10 @@ def fddb(tmp_path: Path) -> tuple[Path, Path]:
     folds.mkdir()
     names = ["2002/07/19/big/img_1", "2002/07/19/big/img_2", "2003/01/01/big/img_3"]
     text = ""
-    for name, centre in zip(names, ((40, 55), (40, 55), (90, 20)), strict=True):
+    for name, center in zip(names, ((40, 55), (40, 55), (90, 20)), strict=True):
         (images / name).parent.mkdir(parents=True, exist_ok=True)
         (images / f"{name}.jpg").write_bytes(encode(picture(100, 120)))
-        text += f"{name}\n1\n25 20 1.5708 {centre[0]} {centre[1]}  1\n"
+        text += f"{name}\n1\n25 20 1.5708 {center[0]} {center[1]}  1\n"
     (folds / "FDDB-fold-01-ellipseList.txt").write_text(text)
     return images, folds
 

@@ -45,7 +45,7 @@ def _ap(detections: dict[str, np.ndarray], truth: WiderGroundTruth) -> float:
         pytest.param([(A, 0.9), (NOWHERE, 0.9), (B, 0.1)], 2 / 3, id="tie"),
         pytest.param([(NOWHERE, 0.9), (NOWHERE, 0.1)], 0.0, id="nothing-found"),
         pytest.param([], 0.0, id="no-detections"),
-        # Normalising is 0/0: nothing passes any threshold, as in MATLAB.
+        # Normalizing is 0/0: nothing passes any threshold, as in MATLAB.
         pytest.param([(A, 0.5), (B, 0.5)], 0.0, id="all-scores-equal"),
         # Equal in single precision, which the official code uses.
         pytest.param([(A, 0.5 + 1e-12), (B, 0.5)], 0.0, id="scores-equal-in-float32"),
@@ -94,14 +94,14 @@ def test_order_of_rows_in_the_file_does_not_matter(rng: np.random.Generator) -> 
     assert _ap(shuffled, truth) == _ap(detections, truth)
 
 
-def test_scores_normalise_over_the_whole_set() -> None:
+def test_scores_normalize_over_the_whole_set() -> None:
     curve = evaluate(_detections((A, 3.0), (B, 2.0), (NOWHERE, 1.0)), _truth())["all"]
-    # Thresholds are 0.999, 0.998, ...: B's normalised score is 0.5, the 500th.
+    # Thresholds are 0.999, 0.998, ...: B's normalized score is 0.5, the 500th.
     assert curve.recall[[0, 498, 499, 999]].tolist() == [0.5, 0.5, 1.0, 1.0]
     assert curve.precision[[0, 998, 999]].tolist() == [1.0, 1.0, 2 / 3]
 
 
-def test_negative_scores_normalise_by_zero_as_highest() -> None:
+def test_negative_scores_normalize_by_zero_as_highest() -> None:
     curve = evaluate(_detections((A, -1.0), (NOWHERE, -4.0)), _truth())["all"]
     # (-1 + 4) / (0 + 4) is 0.75, the 250th threshold.
     assert curve.recall[[248, 249]].tolist() == [0.0, 0.5]

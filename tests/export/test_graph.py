@@ -52,8 +52,8 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
 
 
-def png(width: int, height: int, rows: bytes = b"", *, depth: int = 8, colour: int = 2) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+def png(width: int, height: int, rows: bytes = b"", *, depth: int = 8, color: int = 2) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
@@ -121,9 +121,9 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "png without pixels": (png(10, 10), CORRUPT),
     "png of too few rows": (png(10, 10, b"\0" * 31 * 4), CORRUPT),
     "png of an unknown filter": (png(10, 10, b"\x09" + b"\0" * 309), CORRUPT),
-    "png of an unknown colour": (png(10, 10, b"\0" * 310, colour=5), CORRUPT),
+    "png of an unknown color": (png(10, 10, b"\0" * 310, color=5), CORRUPT),
     "png of an unknown depth": (png(10, 10, b"\0" * 310, depth=7), CORRUPT),
-    "png palette without colours": (png(10, 10, b"\0" * 110, colour=3), CORRUPT),
+    "png palette without colors": (png(10, 10, b"\0" * 110, color=3), CORRUPT),
     "png bomb": (png(30_000, 30_000), TOO_LARGE),
     "png bomb of zeros": (png(20_000, 20_000, b"\0" * 1_000_000), TOO_LARGE),
     "png overflow": (png(2**31 - 1, 2**31 - 1), TOO_LARGE),
@@ -182,7 +182,7 @@ def test_random_damage_never_fails_the_request(
 @pytest.mark.parametrize(
     "image",
     [
-        pytest.param(encode(picture()[..., 0]), id="grey JPEG"),
+        pytest.param(encode(picture()[..., 0]), id="gray JPEG"),
         pytest.param(encode(picture(), ".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1), id="progressive"),
         pytest.param(encode(np.dstack([picture(), picture()[..., :1]]), ".png"), id="RGBA"),
         pytest.param(encode(picture()[..., 0].astype(np.uint16) * 257, ".png"), id="16 bit"),
@@ -201,13 +201,13 @@ def test_unusual_images_are_served_as_they_are_decoded_elsewhere(
 
 
 def test_channels_and_depth_are_handled_as_documented():
-    grey, colour = picture()[..., 0], picture()
+    gray, color = picture()[..., 0], picture()
     cases = {
-        "grey": (encode(grey, ".png"), np.repeat(grey[..., np.newaxis], 3, axis=-1)),
-        "alpha": (encode(np.dstack([colour, grey]), ".png"), colour),
-        "16 bit": (encode(colour.astype(np.uint16) * 256 + 255, ".png"), colour),
+        "gray": (encode(gray, ".png"), np.repeat(gray[..., np.newaxis], 3, axis=-1)),
+        "alpha": (encode(np.dstack([color, gray]), ".png"), color),
+        "16 bit": (encode(color.astype(np.uint16) * 256 + 255, ".png"), color),
         # To four inks and back, with JPEG between: near is all there can be.
-        "CMYK": (pillow(colour, "JPEG", mode="CMYK", quality=100), colour),
+        "CMYK": (pillow(color, "JPEG", mode="CMYK", quality=100), color),
     }
     for name, (encoded, pixels) in cases.items():
         found, status = decode_safely(tf.constant(encoded), CONFIG)

@@ -27,11 +27,11 @@ from tests.support.small import encode, picture, small_config, small_network
 
 ROWS = EXPORT_ROWS
 CONFIG = small_config().detect
-# Sizes, formats and channels mixed, as a server meets them. PNG keeps grey and alpha exactly.
+# Sizes, formats and channels mixed, as a server meets them. PNG keeps gray and alpha exactly.
 IMAGES = {
     "jpeg": encode(picture(64, 96, seed=1)),
     "png": encode(picture(90, 31, seed=2), ".png"),
-    "grey": encode(picture(50, 70, seed=3)[..., 0], ".png"),
+    "gray": encode(picture(50, 70, seed=3)[..., 0], ".png"),
     "large": encode(picture(200, 150, seed=4)),
 }
 
@@ -65,8 +65,8 @@ def assert_detected(outputs: Outputs, row: int, detector: Detector, pixels: np.n
     count = int(outputs["num_detections"][row])
     assert count == len(expected.scores) > 5
     height, width = pixels.shape[:2]
-    normalised = outputs["detection_boxes"][row, :count][:, [1, 0, 3, 2]]  # to x, y order
-    boxes = normalised * [width, height, width, height]
+    normalized = outputs["detection_boxes"][row, :count][:, [1, 0, 3, 2]]  # to x, y order
+    boxes = normalized * [width, height, width, height]
     np.testing.assert_allclose(boxes, expected.boxes, atol=0.5)
     np.testing.assert_allclose(outputs["detection_scores"][row, :count], expected.scores, atol=1e-4)
     assert (outputs["detection_classes"][row, :count] == 1).all()

@@ -27,7 +27,7 @@ def count(height: int, width: int) -> list[int]:
 @pytest.mark.parametrize(
     ("scales", "expected"),
     [
-        # Centre 8, half a side 8 x scale.
+        # Center 8, half a side 8 x scale.
         ((1, 2), [[0, 0, 16, 16], [-8, -8, 24, 24]]),
         ((4, 8), [[-24, -24, 40, 40], [-56, -56, 72, 72]]),
         ((16, 32), [[-120, -120, 136, 136], [-248, -248, 264, 264]]),
@@ -53,7 +53,7 @@ def test_grid_by_hand_is_rows_then_columns_then_anchors():
 
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
-def test_centres_are_8_px_from_the_cell_whatever_the_stride(stride: int):
+def test_centers_are_8_px_from_the_cell_whatever_the_stride(stride: int):
     anchors = ops.convert_to_numpy(anchor_grid(1, 2, stride=stride, scales=(1,)))
     assert (0.5 * (anchors[:, 0] + anchors[:, 2])).tolist() == [8, 8 + stride]
 

@@ -97,7 +97,7 @@ def test_last_pixel_makes_an_inclusive_point_one_pixel_large():
 
 
 def test_encode_by_hand():
-    # Facts: anchor [0, 0, 15, 15] and face [2, 3, 20, 24], inclusive. Sides 16 and 19 x 22; centres
+    # Facts: anchor [0, 0, 15, 15] and face [2, 3, 20, 24], inclusive. Sides 16 and 19 x 22; centers
     # 8 and 11.5, 14: shifts 3.5 / 16 and 6 / 16.
     deltas = encode(tensor([2, 3, 21, 25]), tensor([0, 0, 16, 16]))
     expected = [0.21875, 0.375, np.log(19 / 16), np.log(22 / 16)]
@@ -105,7 +105,7 @@ def test_encode_by_hand():
 
 
 def test_decode_by_hand():
-    # Centre 8 + 0.25 * 16 = 12 and 8 - 0.5 * 16 = 0; sides 32 and 16.
+    # Center 8 + 0.25 * 16 = 12 and 8 - 0.5 * 16 = 0; sides 32 and 16.
     boxes = decode(tensor([0.25, -0.5, np.log(2), 0]), tensor([0, 0, 16, 16]))
     np.testing.assert_allclose(numpy(boxes), [-4, -8, 28, 8], atol=1e-5)
 

@@ -68,7 +68,7 @@ def test_fallback_of_one_image_leaves_the_other_alone():
 
 @pytest.mark.parametrize("border", [0, 512])
 def test_cells_of_the_padding_never_count(border: int):
-    # Centres 8 + 32 i: cells 0 and 32 exist in an image of 33 px, the cell at 64 does not, however
+    # Centers 8 + 32 i: cells 0 and 32 exist in an image of 33 px, the cell at 64 does not, however
     # much border is allowed and even if no anchor is inside.
     anchors = [[0, 0, 16, 16], [32, 0, 48, 16], [64, 0, 80, 16], [0, 32, 16, 48]]
     assert trainable(anchors, (12, 33), border=border) == [[True, True, False, False]]

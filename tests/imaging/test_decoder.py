@@ -40,7 +40,7 @@ def test_jpeg_pixels_are_opencv_s(progressive: int):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_grey_is_repeated_in_three_channels(suffix: str):
+def test_gray_is_repeated_in_three_channels(suffix: str):
     decoded = pixels(encode(GREY, suffix))
     assert decoded.shape == (64, 96, 3)
     assert np.array_equal(decoded, decoded[..., :1].repeat(3, axis=-1))
@@ -57,7 +57,7 @@ def test_16_bit_png_keeps_the_high_byte():
     np.testing.assert_array_equal(pixels(encode(deep, ".png")), picture())
 
 
-def test_palette_png_gives_the_palette_s_colours():
+def test_palette_png_gives_the_palette_s_colors():
     palette = np.array([[255, 0, 0], [0, 128, 255]], np.uint8)
     indices = np.array([[0, 1, 1], [1, 0, 0]], np.uint8)
     np.testing.assert_array_equal(pixels(palette_png(indices, palette)), palette[indices])
@@ -155,7 +155,7 @@ def cut(encoded: bytes, fraction: float) -> bytes:
 KINDS = {
     "4:2:0": jpeg(),
     "4:4:4": jpeg(subsampling=0),
-    "grey": jpeg(mode="L"),
+    "gray": jpeg(mode="L"),
     "CMYK": jpeg(mode="CMYK"),
     "RGB": jpeg(keep_rgb=True),
     "restart markers": jpeg(restart_marker_blocks=4),
@@ -193,7 +193,7 @@ def test_a_whole_jpeg_is_decoded_whatever_follows_it(decoder: Decode, kind: str)
 
 @pytest.mark.parametrize("value", [128, 64, 63])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}])
-def test_a_whole_jpeg_may_be_grey_at_its_end(decoder: Decode, value: int, options: dict[str, Any]):
+def test_a_whole_jpeg_may_be_gray_at_its_end(decoder: Decode, value: int, options: dict[str, Any]):
     image = picture(120, 90)
     image[60:] = value
     for encoded in (jpeg(image, **options), jpeg(image, "L", restart_marker_rows=1, **options)):

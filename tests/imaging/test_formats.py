@@ -30,7 +30,7 @@ def encoded(kind: str, mode: str = "RGB", **options: Any) -> bytes:
     return file.getvalue()
 
 
-# Name to format, options, and the largest mean difference from the picture, in grey levels.
+# Name to format, options, and the largest mean difference from the picture, in gray levels.
 KINDS: dict[str, tuple[str, dict[str, Any], float]] = {
     "a.jpg": ("JPEG", {"subsampling": 0, "quality": 95}, 3),
     "progressive.jpeg": ("JPEG", {"subsampling": 0, "quality": 95, "progressive": True}, 3),
@@ -97,7 +97,7 @@ def test_of_several_pictures_the_first_is_taken():
         assert np.abs(first - PICTURE).mean() < 20 < np.abs(first - PICTURE[::-1]).mean()
 
 
-def test_16_bits_keep_the_high_byte_and_grey_is_repeated():
+def test_16_bits_keep_the_high_byte_and_gray_is_repeated():
     deep = io.BytesIO()
     Image.fromarray(PICTURE[..., 0].astype(np.uint16) * 256 + 255).save(deep, "TIFF")
     expected = PICTURE[..., :1].repeat(3, axis=-1)

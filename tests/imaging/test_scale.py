@@ -99,7 +99,7 @@ def test_scale_1_changes_nothing():
     np.testing.assert_array_equal(resized, picture())
 
 
-def test_one_pixel_becomes_an_even_colour():
+def test_one_pixel_becomes_an_even_color():
     resized = resize(np.array([[[7, 80, 255]]], np.uint8), tf.constant(5.0, tf.float64))
     assert resized.shape == (5, 5, 3)
     np.testing.assert_allclose(resized, np.broadcast_to([7.0, 80.0, 255.0], (5, 5, 3)), atol=1e-4)

@@ -127,7 +127,7 @@ def test_each_module_gives_its_best_boxes_by_its_own_anchors():
         outputs[f"{module.name}_logits"] = tf.constant(logits)
         outputs[f"{module.name}_deltas"] = tf.zeros([1, 2 * cells, 4])
     boxes, scores = module_proposals(outputs, tf.constant([64, 96]), model.modules, top_k=1)
-    # Anchors of 32, 128 and 512 px centred on 8 + stride, clipped to the last pixel (95, 63).
+    # Anchors of 32, 128 and 512 px centered on 8 + stride, clipped to the last pixel (95, 63).
     np.testing.assert_allclose(boxes, [[0, 0, 32, 24], [0, 0, 88, 63], [0, 0, 95, 63]])
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-5)), rtol=1e-6)
 

@@ -39,12 +39,12 @@ def test_every_source_gives_the_same_upright_pixels(tmp_path: Path):
     sources[7].close()
 
 
-def test_grey_is_repeated_and_alpha_is_dropped():
+def test_gray_is_repeated_and_alpha_is_dropped():
     image = picture()
-    grey = image[..., 0]
-    for array in (grey, grey[..., np.newaxis]):
-        np.testing.assert_array_equal(pixels_of(array), grey[..., np.newaxis].repeat(3, axis=-1))
-    rgba = np.concatenate([image, grey[..., np.newaxis]], axis=-1)
+    gray = image[..., 0]
+    for array in (gray, gray[..., np.newaxis]):
+        np.testing.assert_array_equal(pixels_of(array), gray[..., np.newaxis].repeat(3, axis=-1))
+    rgba = np.concatenate([image, gray[..., np.newaxis]], axis=-1)
     np.testing.assert_array_equal(pixels_of(rgba), image)
 
 

@@ -15,15 +15,15 @@ from ssh_tf.inference.recording import Recording, plain_path
 HEIGHT, WIDTH = 48, 64
 
 
-def grey(level: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+def gray(level: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     return np.full((height, width, 3), level, np.uint8)
 
 
 def record(path: Path, times: Sequence[float], rate: float = 10.0) -> list[int]:
-    """Writes pictures of grey 40, 80, ... and returns the levels of the file's frames."""
+    """Writes pictures of gray 40, 80, ... and returns the levels of the file's frames."""
     with Recording(path, rate, None) as recording:
         for i, seconds in enumerate(times):
-            recording.add(grey(40 * (i % 6 + 1)), seconds)
+            recording.add(gray(40 * (i % 6 + 1)), seconds)
     return [40 * round(frame.mean() / 40) for frame in frames(path)]
 
 
@@ -69,8 +69,8 @@ def test_every_rate_can_be_written(tmp_path: Path, rate: float):
 
 def test_pictures_of_another_size_are_scaled(tmp_path: Path):
     with Recording(tmp_path / "a.mp4", 10, None) as recording:
-        recording.add(grey(100), 0)
-        recording.add(grey(100, 2 * HEIGHT, WIDTH), 0.1)
+        recording.add(gray(100), 0)
+        recording.add(gray(100, 2 * HEIGHT, WIDTH), 0.1)
     assert [frame.shape for frame in frames(tmp_path / "a.mp4")] == [(HEIGHT, WIDTH, 3)] * 2
 
 
@@ -83,8 +83,8 @@ def test_without_pictures_there_is_no_file(tmp_path: Path):
 def test_an_exception_keeps_the_pictures_up_to_there(tmp_path: Path):
     def interrupted() -> None:
         with Recording(tmp_path / "a.mp4", 10, None) as recording:
-            recording.add(grey(40), 0)
-            recording.add(grey(80), 0.1)
+            recording.add(gray(40), 0)
+            recording.add(gray(80), 0.1)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -150,7 +150,7 @@ def test_the_sound_is_copied_or_encoded_or_said_to_be_missing(
     monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
     path = tmp_path / "a.mp4"
     with Recording(path, 10, tmp_path / "source.mp4") as recording:
-        recording.add(grey(40), 0)
+        recording.add(gray(40), 0)
     assert (path.read_bytes() == b"sound") is result
     assert ("has no sound, since ffmpeg failed: no such codec" in caplog.text) is not result
     commands = (tmp_path / "log").read_text().splitlines()
@@ -164,6 +164,6 @@ def test_without_ffmpeg_the_missing_sound_is_told(
 ):
     monkeypatch.setenv("PATH", str(tmp_path))
     with Recording(tmp_path / "a.mp4", 10, tmp_path / "source.mp4") as recording:
-        recording.add(grey(40), 0)
+        recording.add(gray(40), 0)
     assert "has no sound, since ffmpeg is not installed" in caplog.text
     assert len(frames(tmp_path / "a.mp4")) == 1

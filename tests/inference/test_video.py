@@ -190,7 +190,7 @@ def read_any(path: Path, folder: Path) -> list[np.ndarray]:
 
 
 class Camera:
-    """Gives grey frames at given times; OpenCV itself writes no video of odd sizes or times."""
+    """Gives gray frames at given times; OpenCV itself writes no video of odd sizes or times."""
 
     def __init__(
         self, height: int = HEIGHT, width: int = WIDTH, *, times: Any = (), rate: float = 10.0
@@ -347,5 +347,5 @@ def test_a_face_missed_in_one_frame_is_redacted_there(
     clip: Path, tmp_path: Path, hold: int, hidden: list[int]
 ):
     detect(clip, tmp_path, finder=Blinking(), redaction="fill", hold=hold)
-    grey = [abs(int(frame[200, 300, 1]) - 128) < 10 for frame in read(tmp_path / "clip.mp4")]
-    assert grey == [bool(value) for value in hidden]  # the frames themselves are red
+    gray = [abs(int(frame[200, 300, 1]) - 128) < 10 for frame in read(tmp_path / "clip.mp4")]
+    assert gray == [bool(value) for value in hidden]  # the frames themselves are red

@@ -94,7 +94,7 @@ def test_degenerate_inputs_agree_with_the_oracle(
 
 
 def test_golden_assignment_by_hand():
-    # One 16-px face exactly on the anchor of cell (1, 2) of M1: IoU 1, target 0. On its neighbours
+    # One 16-px face exactly on the anchor of cell (1, 2) of M1: IoU 1, target 0. On its neighbors
     # 8 px away the IoU is 8 * 16 / (2 * 256 - 128) = 1/3, ignored; the 32-px anchor of its cell has
     # 1/4, negative.
     labels, targets = assigned(M1, (64, 96), np.float32([[16, 8, 31, 23]]), np.zeros(192))

@@ -17,7 +17,7 @@ from ssh_tf.errors import UserError
 from ssh_tf.model.backbones.vgg16 import KERAS_MEANS
 from ssh_tf.model.caffe.convert import CAFFE_MEANS, KERAS_NAMES
 from ssh_tf.model.ssh import SSH
-from ssh_tf.model.weights import build_network, initialise, load_network, save_network
+from ssh_tf.model.weights import build_network, initialize, load_network, save_network
 from tests.support.caffe_writer import random_layers, write_caffemodel
 from tests.support.small import narrow_network
 
@@ -300,12 +300,12 @@ def test_another_suffix_is_refused_before_anything_is_written(tmp_path: Path):
 # Chance and ImageNet
 
 
-def test_he_initialisation_has_the_deviation_of_each_layer(network: SSH):
-    initialise(network, 5)
+def test_he_initialization_has_the_deviation_of_each_layer(network: SSH):
+    initialize(network, 5)
     for name, (kernel, bias) in convolutions(network).items():
         expected = math.sqrt(2 / math.prod(kernel.shape[:3]))
         if name == "block1_conv1":
-            expected /= 64  # Pixels deviate by about 64 grey levels, later maps by about 1.
+            expected /= 64  # Pixels deviate by about 64 gray levels, later maps by about 1.
         elif name.endswith(("_cls", "_box")):
             expected = 0.01
         assert kernel.std() == pytest.approx(expected, rel=0.1), name
@@ -314,17 +314,17 @@ def test_he_initialisation_has_the_deviation_of_each_layer(network: SSH):
 
 
 def test_random_weights_are_he_and_depend_on_the_seed_alone(network: SSH):
-    initialise(network, 5)
+    initialize(network, 5)
     drawn = convolutions(network)
     built = build_network(ModelConfig(weights="random"), seed=5)
     assert built.means == KERAS_MEANS
     assert_equal(convolutions(built), drawn)
-    initialise(network, 6)
+    initialize(network, 6)
     assert (convolutions(network)["m1_conv3x3"][0] != drawn["m1_conv3x3"][0]).mean() > 0.99
 
 
-def test_he_initialisation_draws_layers_of_one_shape_apart(network: SSH):
-    initialise(network, 5)
+def test_he_initialization_draws_layers_of_one_shape_apart(network: SSH):
+    initialize(network, 5)
     weights = convolutions(network)
     assert (weights["m1_context_7x7_1"][0] != weights["m1_context_7x7_2"][0]).mean() > 0.99
 

@@ -9,7 +9,7 @@ import ray
 
 from ssh_tf.data.image_files import FolderImages
 from ssh_tf.errors import UserError
-from tests.support.grey import Grey
+from tests.support.gray import Gray
 
 
 def once(place: Path) -> bool:
@@ -21,7 +21,7 @@ def once(place: Path) -> bool:
     return True
 
 
-def perilous(detector: Grey, item: int, *, folder: Path) -> tuple[int, str]:
+def perilous(detector: Gray, item: int, *, folder: Path) -> tuple[int, str]:
     """Doubles a number: 13 kills its worker, 3 the first time, 11 the actor the first time."""
     if item == 13 or (item == 3 and once(folder / "process")):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -32,7 +32,7 @@ def perilous(detector: Grey, item: int, *, folder: Path) -> tuple[int, str]:
     return 2 * item, detector.fingerprint()
 
 
-def no_model() -> Grey:
+def no_model() -> Gray:
     """Loads no detector."""
     raise UserError("no.keras does not exist.")
 

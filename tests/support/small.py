@@ -44,13 +44,13 @@ def small_config(**groups: dict[str, Any]) -> Config:
 
 
 def picture(height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> np.ndarray:
-    """Smooth random colours, `[height, width, 3]` uint8 RGB; JPEG keeps them nearly as they are."""
+    """Smooth random colors, `[height, width, 3]` uint8 RGB; JPEG keeps them nearly as they are."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def encode(image: np.ndarray, suffix: str = ".jpg", *options: int) -> bytes:
-    """Encodes RGB (or grey, or RGBA) pixels; `options` are OpenCV's."""
+    """Encodes RGB (or gray, or RGBA) pixels; `options` are OpenCV's."""
     channels = image.shape[2] if image.ndim == 3 else 1
     order = {1: None, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[channels]
     pixels = image if order is None else cv2.cvtColor(image, order)

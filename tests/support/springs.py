@@ -1,4 +1,4 @@
-"""A model small enough for many updates: layers that are pulled to their images' colours."""
+"""A model small enough for many updates: layers that are pulled to their images' colors."""
 
 from typing import Any
 
@@ -16,15 +16,15 @@ from tests.support.small import mirrored
 
 
 class Spring(keras.layers.Layer):
-    """Pulls its kernel to the image's mean colour and its bias to twice of it."""
+    """Pulls its kernel to the image's mean color and its bias to twice of it."""
 
     def build(self, *shapes: Any) -> None:
         self.kernel = self.add_weight(name="kernel", shape=(3,), initializer="ones")
         self.bias = self.add_weight(name="bias", shape=(3,), initializer="ones")
 
     def call(self, images: Any, sizes: Any, faces: Any) -> Any:
-        colour = ops.mean(images, axis=(1, 2))  # [B, 3]
-        pull = ops.square(self.kernel - colour) + ops.square(self.bias - 2.0 * colour)
+        color = ops.mean(images, axis=(1, 2))  # [B, 3]
+        pull = ops.square(self.kernel - color) + ops.square(self.bias - 2.0 * color)
         loss = 0.5 * ops.sum(pull, axis=-1)  # [B]
         self.add_loss(ops.mean(ops.cast(loss, "float32")))
         return loss
@@ -60,19 +60,19 @@ def spring_state(
 def follow(
     config: TrainConfig,
     devices: list[str],
-    colours: np.ndarray,
+    colors: np.ndarray,
     names: tuple[str, ...],
     *,
     loss_scale: float | None = None,
 ) -> tuple[State, list[float]]:
-    """Makes one update per row of `colours` `[updates, images, 3]`; also the gradients' norms."""
+    """Makes one update per row of `colors` `[updates, images, 3]`; also the gradients' norms."""
     strategy = mirrored(*devices)
     state = spring_state(config, strategy, names)
     if loss_scale is not None:
         state.optimizer.dynamic_scale.assign(loss_scale)
-    count = colours.shape[0] * colours.shape[1]
+    count = colors.shape[0] * colors.shape[1]
     columns = {
-        "images": colours.reshape(-1, 1, 1, 3).astype(np.float32),
+        "images": colors.reshape(-1, 1, 1, 3).astype(np.float32),
         "sizes": np.ones((count, 2), np.int32),
         "faces": np.zeros((count, 1, 4), np.float32),
     }
@@ -80,7 +80,7 @@ def follow(
     distributed = strategy.distribute_datasets_from_function(lambda context: dataset)
     accumulate, update = make_steps(state, strategy, config, distributed.element_spec)
     batches, norms = iter(distributed), []
-    for _ in range(colours.shape[0]):
+    for _ in range(colors.shape[0]):
         for _ in range(micro_batches(config, len(devices)) - 1):
             accumulate(next(batches))
         _, norm = update(next(batches))

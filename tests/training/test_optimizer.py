@@ -1,4 +1,4 @@
-"""Tests of the optimiser: Caffe's solver step by step, and its schedule."""
+"""Tests of the optimizer: Caffe's solver step by step, and its schedule."""
 
 import keras
 import numpy as np

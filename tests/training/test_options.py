@@ -26,7 +26,7 @@ def recipe(**options: Any) -> TrainConfig:
     return TrainConfig(images_per_update=IMAGES, **{**plain, **options})
 
 
-def colours(updates: int) -> np.ndarray:
+def colors(updates: int) -> np.ndarray:
     return np.random.default_rng(5).normal(size=(updates, IMAGES, 3)).astype(np.float32)
 
 
@@ -38,8 +38,8 @@ def simulate(updates: int, *, clip_norm: float = np.inf, momentum: float = 0.9) 
     """The recipe in NumPy: weights after each update, and the gradients' norms."""
     weights, velocity = np.ones((4, 3)), np.zeros((4, 3))
     found: dict[str, Any] = {"weights": [weights], "norms": []}
-    for batch in colours(updates):
-        # Kernels are pulled to the mean colour, biases to twice of it.
+    for batch in colors(updates):
+        # Kernels are pulled to the mean color, biases to twice of it.
         mean = batch.mean(axis=0)
         gradient = weights - np.stack([mean, 2 * mean] * len(NAMES))
         norm = np.sqrt(np.square(gradient).sum())
@@ -55,7 +55,7 @@ def test_the_gradient_of_a_whole_update_is_clipped(devices: list[str], images_pe
     config = recipe(images_per_replica=images_per_replica, clip_norm=1.5)
     expected = simulate(8, clip_norm=1.5)
     assert min(expected["norms"]) < 1.5 < max(expected["norms"])  # both cases occur
-    state, norms = follow(config, devices, colours(8), NAMES)
+    state, norms = follow(config, devices, colors(8), NAMES)
     np.testing.assert_allclose(norms, expected["norms"], rtol=1e-5)
     np.testing.assert_allclose(weights_of(state), expected["weights"][-1], atol=1e-5)
 
@@ -68,7 +68,7 @@ def test_moving_averages_follow_the_weights(devices: list[str], images_per_repli
     for n in range(1, 7):
         decay = min(0.3, (1 + n) / (10 + n))  # below 0.3 in the first two updates
         average = decay * average + (1 - decay) * weights[n]
-    state, _ = follow(config, devices, colours(6), NAMES)
+    state, _ = follow(config, devices, colors(6), NAMES)
     np.testing.assert_allclose([a.numpy() for a in state.averages], average, atol=1e-5)
     np.testing.assert_allclose(weights_of(state), weights[-1], atol=1e-5)  # itself untouched
 
@@ -76,7 +76,7 @@ def test_moving_averages_follow_the_weights(devices: list[str], images_per_repli
 @pytest.mark.parametrize(("devices", "images_per_replica"), WAYS)
 def test_xla_computes_the_same(devices: list[str], images_per_replica: int):
     config = recipe(images_per_replica=images_per_replica, jit_compile=True)
-    state, norms = follow(config, devices, colours(4), NAMES)
+    state, norms = follow(config, devices, colors(4), NAMES)
     np.testing.assert_allclose(norms, simulate(4)["norms"], rtol=1e-5)
     np.testing.assert_allclose(weights_of(state), simulate(4)["weights"][-1], atol=1e-5)
 
@@ -84,7 +84,7 @@ def test_xla_computes_the_same(devices: list[str], images_per_replica: int):
 @pytest.mark.parametrize(("devices", "images_per_replica"), WAYS)
 def test_float16_scales_its_gradients_back(devices: list[str], images_per_replica: int):
     config = recipe(images_per_replica=images_per_replica, precision="float16", clip_norm=1.5)
-    state, norms = follow(config, devices, colours(8), NAMES, loss_scale=1024.0)
+    state, norms = follow(config, devices, colors(8), NAMES, loss_scale=1024.0)
     expected = simulate(8, clip_norm=1.5)
     np.testing.assert_allclose(norms, expected["norms"], rtol=5e-3)
     np.testing.assert_allclose(weights_of(state), expected["weights"][-1], atol=5e-3)
@@ -94,7 +94,7 @@ def test_float16_scales_its_gradients_back(devices: list[str], images_per_replic
 @pytest.mark.parametrize(("devices", "images_per_replica"), WAYS)
 def test_float16_leaves_out_an_update_that_overflows(devices: list[str], images_per_replica: int):
     config = recipe(images_per_replica=images_per_replica, precision="float16", clip_norm=1.5)
-    state, _ = follow(config, devices, colours(1), NAMES, loss_scale=2.0**30)
+    state, _ = follow(config, devices, colors(1), NAMES, loss_scale=2.0**30)
     assert state.optimizer.dynamic_scale.numpy() == 2.0**29
     assert state.optimizer.iterations.numpy() == 0
     np.testing.assert_array_equal(weights_of(state), np.ones((4, 3)))
@@ -102,7 +102,7 @@ def test_float16_leaves_out_an_update_that_overflows(devices: list[str], images_
 
 def test_the_learning_rate_is_scaled_by_images():
     config = recipe(images_per_replica=4, learning_rate=0.2, learning_rate_images=8)
-    state, _ = follow(config, ["CPU:0"], colours(4), NAMES)
+    state, _ = follow(config, ["CPU:0"], colors(4), NAMES)
     np.testing.assert_allclose(weights_of(state), simulate(4)["weights"][-1], atol=1e-5)
 
 

@@ -13,7 +13,7 @@ from ssh_tf.config import Config, validate
 from ssh_tf.errors import UserError
 from ssh_tf.model.ohem import training_model
 from ssh_tf.model.ssh import SSH
-from ssh_tf.model.weights import initialise
+from ssh_tf.model.weights import initialize
 from ssh_tf.training.checkpoints import Checkpoints
 from ssh_tf.training.run_folder import RunFolder, load_run, settings_of
 from ssh_tf.training.state import make_averages
@@ -30,7 +30,7 @@ def config(**train: object) -> Config:
 @functools.cache
 def network(seed: int) -> SSH:
     made = SSH(config().model, MEANS)
-    initialise(made, seed)
+    initialize(made, seed)
     return made
 
 

@@ -24,16 +24,16 @@ OFFICIAL = {
 }
 
 
-def colours() -> np.ndarray:
-    """The mean colour of every image: `[UPDATES, IMAGES, 3]`."""
+def colors() -> np.ndarray:
+    """The mean color of every image: `[UPDATES, IMAGES, 3]`."""
     return np.random.default_rng(5).normal(size=(UPDATES, IMAGES, 3)).astype(np.float32)
 
 
 def simulate_caffe() -> dict[str, list[np.ndarray]]:
-    """SGDSolver::ApplyUpdate in float64: normalise, regularise, velocity, update."""
+    """SGDSolver::ApplyUpdate in float64: normalize, regularise, velocity, update."""
     weights = {name: [np.ones(3), np.ones(3)] for name in OFFICIAL}
     velocity = {name: [np.zeros(3), np.zeros(3)] for name in OFFICIAL}
-    for step, batch in enumerate(colours()):
+    for step, batch in enumerate(colors()):
         rate = 0.05 * 0.1 ** ((step >= 25) + (step >= 45))
         for name, multipliers in OFFICIAL.items():
             for i, (lr_mult, decay_mult) in enumerate(multipliers):
@@ -56,7 +56,7 @@ def simulate_caffe() -> dict[str, list[np.ndarray]]:
 def test_sixty_updates_equal_the_official_solver(devices: list[str], images_per_replica: int):
     expected = simulate_caffe()
     config = RECIPE.model_copy(update={"images_per_replica": images_per_replica})
-    state, _ = follow(config, devices, colours(), tuple(OFFICIAL))
+    state, _ = follow(config, devices, colors(), tuple(OFFICIAL))
     for name in OFFICIAL:
         weights = state.network.get_layer(name).get_weights()
         np.testing.assert_allclose(weights, expected[name], atol=1e-5, err_msg=name)

@@ -16,7 +16,7 @@ _LOG = logging.getLogger(__name__)
 
 CLASSES = "classes.txt"
 _MOST_YAML_BYTES, _MOST_BRACKETS = 2**16, 100
-_FORM = "a row `class x y w h`: centre and size of the box as fractions of the image"
+_FORM = "a row `class x y w h`: center and size of the box as fractions of the image"
 # Rounding takes corners a little over the border; px are far above.
 _MOST = 1.5
 

@@ -35,7 +35,7 @@ class Pen:
         return Pen(self.canvas, np.concatenate([linear @ matrix[:, :2], moved], axis=1))
 
     def _fixed(self, points: np.ndarray) -> np.ndarray:
-        # cv2 puts pixel centres at whole numbers; edges are whole numbers everywhere else.
+        # cv2 puts pixel centers at whole numbers; edges are whole numbers everywhere else.
         pixels = points @ self.matrix[:, :2].T + self.matrix[:, 2] - 0.5
         fixed: np.ndarray = np.rint(pixels * 16).astype(np.int32)
         return fixed

@@ -30,7 +30,7 @@ class Peer(NamedTuple):
 
     Attributes:
         name: Its file's, without the suffix.
-        kind: What it was recognised as.
+        kind: What it was recognized as.
         runtime: What runs it.
         precision: `int8` if its weights are, else `float32`.
         find: Finds faces: from pixels to boxes.

@@ -1,7 +1,7 @@
 """The network in whole numbers of 8 bits, as an ONNX file that OpenVINO computes in them.
 
 Pictures show which values each layer sees; those are mapped to 0 ... 255. Why ONNX Runtime's
-quantiser and which layers: docs/decisions/0032.
+quantizer and which layers: docs/decisions/0032.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ def calibration_images(folder: str | None) -> list[np.ndarray]:
 
 
 def images_hash(images: Sequence[np.ndarray]) -> str:
-    """Returns the SHA-256 of pictures, and of how the network is quantised."""
+    """Returns the SHA-256 of pictures, and of how the network is quantized."""
     digest = hashlib.sha256(f"{_SHORTER_PX} {_LONGER_PX} {_LEAST_TERMS}".encode())
     for image in images:
         digest.update(str(image.shape).encode())
@@ -89,7 +89,7 @@ def write_int8(network: SSH, path: Path, images: Sequence[np.ndarray]) -> None:
 
 
 class _Reader(quantization.CalibrationDataReader):
-    """Gives the quantiser the network's inputs, one by one."""
+    """Gives the quantizer the network's inputs, one by one."""
 
     def __init__(self, inputs: Iterator[np.ndarray]) -> None:
         self._inputs = inputs

@@ -19,7 +19,7 @@ Array = np.ndarray
 # Layer name -> kernel, bias.
 Weights = dict[str, tuple[Array, Array]]
 
-# torchvision's normalisation of ImageNet in grey levels, blue, green and red.
+# torchvision's normalization of ImageNet in gray levels, blue, green and red.
 TORCH_MEANS = (103.53, 116.28, 123.675)
 TORCH_DEVIATIONS = (57.375, 57.12, 58.395)
 _TORCH_EPSILON = 1e-5
@@ -143,7 +143,7 @@ def fold(
 
 
 def _normalized(weights: Weights, deviations: tuple[float, ...]) -> Weights:
-    """Makes the first convolution, of RGB in deviations, one of BGR in grey levels."""
+    """Makes the first convolution, of RGB in deviations, one of BGR in gray levels."""
     kernel, bias = weights["conv1"]  # [3, 3, RGB, out]
     kernel = kernel[:, :, ::-1] / np.array(deviations, np.float32)[:, np.newaxis]
     return weights | {"conv1": (kernel, bias)}

@@ -27,7 +27,7 @@ class OverrunError(WireError):
 
 
 class Field(NamedTuple):
-    """One field of a message; neighbouring fixed-size fields of one number count as one.
+    """One field of a message; neighboring fixed-size fields of one number count as one.
 
     Attributes:
         number: The field number.

@@ -79,5 +79,5 @@ def test_boxes_are_equal_within_rounding(tmp_path: Path, entries: list[Annotated
         found = open_annotations(write(tmp_path, found), tmp_path).entries
         assert [entry.name for entry in found] == [entry.name for entry in entries]
         for entry, original in zip(found, entries, strict=True):
-            # YOLO's six digits of 96 px are 5e-5 px, for the centre and for half of the size.
+            # YOLO's six digits of 96 px are 5e-5 px, for the center and for half of the size.
             np.testing.assert_allclose(entry.boxes, original.boxes, atol=2e-4)

@@ -17,8 +17,8 @@ def read(folder: Path, label: str | None = None, **texts: str) -> list[Annotated
     return read_yolo(files, folder, images=IMAGES, size=lambda name: (64, 96), label=label)
 
 
-def test_boxes_are_centres_and_sizes_as_fractions(tmp_path: Path):
-    # 96 x 64 px: centre (48, 16), size 24 x 32.
+def test_boxes_are_centers_and_sizes_as_fractions(tmp_path: Path):
+    # 96 x 64 px: center (48, 16), size 24 x 32.
     first, second = read(tmp_path, a="0 0.5 0.25 0.25 0.5\n\n")
     np.testing.assert_allclose(first.boxes, [[36, 0, 24, 32]])
     assert (first.name, first.place(0)) == ("a.png", f"{tmp_path / 'a.txt'}:1")

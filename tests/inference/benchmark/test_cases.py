@@ -89,7 +89,7 @@ PEERS = [
 
 
 @pytest.mark.parametrize(("name", "kind", "runtime", "precision"), PEERS)
-def test_public_detectors_are_recognised_and_find_a_face(
+def test_public_detectors_are_recognized_and_find_a_face(
     name: str, kind: str, runtime: str, precision: str, test_data: Path
 ):
     data = pytest.importorskip("skimage.data")

@@ -150,7 +150,7 @@ def test_first_two_layers_of_a_torch_archive_by_hand(tmp_path: Path, rng: np.ran
     config = LIGHT.model_copy(update={"weights": str(tmp_path / "trunk.npz")})
     built = build_network(config, seed=0)
     image = image_of(6, 6)
-    # PyTorch: normalised RGB, one zero around, stride 2, batch norm; cell (1, 1) sees px 1 to 3.
+    # PyTorch: normalized RGB, one zero around, stride 2, batch norm; cell (1, 1) sees px 1 to 3.
     mean, deviation = np.array(imagenet.TORCH_MEANS), np.array(imagenet.TORCH_DEVIATIONS)
     patch = ((image - mean[::-1]) / deviation[::-1])[1:4, 1:4]  # [3, 3, RGB]
     value = np.einsum("hwi,oihw->o", patch, arrays["stage1.0.0.weight"])

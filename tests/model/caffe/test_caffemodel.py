@@ -219,7 +219,7 @@ def test_layer_repeated_with_other_weights_is_an_error(tmp_path, tiny, change):
         pytest.param(b"\x12\x03\x0a\x01a", "no layer with weights", id="v0-layer"),
     ],
 )
-def test_other_content_is_recognised_and_said_in_one_line(tmp_path, content, said):
+def test_other_content_is_recognized_and_said_in_one_line(tmp_path, content, said):
     with pytest.raises(UserError) as error:
         read_bytes(tmp_path, content)
     assert said in str(error.value)

@@ -9,14 +9,14 @@ import numpy as np
 from ssh_tf.inference.contract import FaceDetector
 
 
-class Grey(FaceDetector):
+class Gray(FaceDetector):
     """Finds one face in the middle, larger and surer the brighter a picture is, and one sure one.
 
     Args:
         name: Its fingerprint.
     """
 
-    def __init__(self, name: str = "grey") -> None:
+    def __init__(self, name: str = "gray") -> None:
         self.name, self.seen = name, 0
 
     def find(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -30,10 +30,10 @@ class Grey(FaceDetector):
         return self.name
 
     def __repr__(self) -> str:
-        return f"Grey({self.name})"
+        return f"Gray({self.name})"
 
 
-class Here(Grey):
+class Here(Gray):
     """Stands for `RayDetectors` in one process."""
 
     def map(self, function: Callable[..., Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
