@@ -152,7 +152,7 @@ def check_memory(folder: Path) -> dict:
     """The driver's memory does not grow with the photos."""
     peaks = {}
     for count in (500, 5000):
-        photos = draw(folder / str(count), count, (64, 96), None)
+        photos = draw(folder / str(count), count, (96, 128), None)
         found = answer(child("--child", "ray", photos, folder / f"rows{count}", 64))
         peaks[count] = found["peak_mb"]
     growth = peaks[5000] / peaks[500] - 1
