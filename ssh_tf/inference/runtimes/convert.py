@@ -72,12 +72,17 @@ def write_litert(network: SSH, path: Path, *, prepared: bool = False) -> None:
         path: The file.
         prepared: See `SSH.exact`.
     """
-    function = network_function(network, prepared=prepared)
-    module = tf.Module()
-    module.weights = [variable.value for variable in network.variables]
-    concrete = function.get_concrete_function()
+    concrete = network_function(network, prepared=prepared).get_concrete_function()
+    module = weights_module(network)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
     path.write_bytes(converter.convert())
+
+
+def weights_module(network: SSH) -> tf.Module:
+    """Returns a module that holds a network's weights, as TensorFlow's converters ask for."""
+    module = tf.Module()
+    module.weights = [variable.value for variable in network.variables]
+    return module
 
 
 def require_float32(runtime: str, config: DetectConfig) -> None:

@@ -2,14 +2,21 @@
 
 import functools
 import logging
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import openvino
+import tensorflow as tf
 
 from ssh_tf.config import DetectConfig
 from ssh_tf.inference.arrays import Forward
-from ssh_tf.inference.runtimes.convert import OPSET, converted_file, network_function
+from ssh_tf.inference.runtimes.convert import (
+    OPSET,
+    converted_file,
+    network_function,
+    weights_module,
+)
 from ssh_tf.model.ssh import SSH
 
 _LOG = logging.getLogger(__name__)
@@ -72,7 +79,10 @@ def _float(core: openvino.Core, network: SSH) -> openvino.Model:
 
 def _write_float(network: SSH, path: Path) -> None:
     function = network_function(network, prepared=True).get_concrete_function()
-    openvino.save_model(openvino.convert_model(function), path, compress_to_fp16=False)
+    with tempfile.TemporaryDirectory() as folder:
+        # By way of files: `convert_model` of a function fails on Python 3.13 (OpenVINO 2026.4).
+        tf.saved_model.save(weights_module(network), folder, signatures=function)
+        openvino.save_model(openvino.Core().read_model(folder), path, compress_to_fp16=False)
 
 
 def _int8(core: openvino.Core, network: SSH, config: DetectConfig) -> openvino.Model:

@@ -1,6 +1,7 @@
 """Tests of the runtimes: equal results, what is missing, and the cache of converted networks."""
 
 import importlib.util
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -248,7 +249,10 @@ def test_without_a_writable_cache_the_network_is_converted_aside(
     (tmp_path / "file").touch()
     monkeypatch.setenv("SSH_TF_HOME", str(tmp_path / "file"))
     calls: list[Path] = []
-    with convert.converted(network, "a", writer(calls)) as folder:
+    with (
+        caplog.at_level(logging.WARNING, logger="ssh_tf"),
+        convert.converted(network, "a", writer(calls)) as folder,
+    ):
         assert (folder / "network").is_file()
     assert not folder.exists()
     assert "converted anew each time" in caplog.text
