@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from ssh_tf.geometry.checks import check
+
 Tensor = Any
 
 # The official code uses base_size 16 in every module, whatever the stride: anchors of all modules
@@ -21,7 +23,11 @@ def base_anchors(scales: Sequence[float]) -> np.ndarray:
 
     Returns:
         `[A, 4]` float32, half-open, px: `[0, 0, 16, 16]` for scale 1.
+
+    Raises:
+        ValueError: If there is no scale, or one is not positive.
     """
+    check(len(scales) > 0 and min(scales) > 0, "`scales` must be positive numbers", scales)
     half = 0.5 * BASE_PX * np.asarray(scales, np.float32)
     center = 0.5 * BASE_PX
     return np.stack([center - half, center - half, center + half, center + half], axis=-1)
@@ -33,7 +39,11 @@ def grid_size(pixels: Tensor, stride: int) -> Tensor:
     Args:
         pixels: Side in px, an integer or an integer tensor.
         stride: Pixels per cell.
+
+    Raises:
+        ValueError: If `stride` is not positive.
     """
+    check(stride > 0, "`stride` must be positive", stride)
     return -(-pixels // stride)
 
 
@@ -49,7 +59,11 @@ def anchor_grid(rows: Tensor, columns: Tensor, *, stride: int, scales: Sequence[
     Returns:
         `[rows * columns * A, 4]` float32, half-open, network px, in `(row, column, anchor)` order,
         the anchor fastest.
+
+    Raises:
+        ValueError: If `stride` or a scale is not positive.
     """
+    check(stride > 0, "`stride` must be positive", stride)
     y = ops.cast(ops.arange(rows), "float32") * float(stride)
     x = ops.cast(ops.arange(columns), "float32") * float(stride)
     y, x = ops.meshgrid(y, x, indexing="ij")  # [rows, columns]

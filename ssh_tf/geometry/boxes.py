@@ -7,6 +7,8 @@ from typing import Any
 
 from keras import ops
 
+from ssh_tf.geometry.checks import check_shapes
+
 Tensor = Any
 
 
@@ -21,7 +23,11 @@ def include_last_pixel(boxes: Tensor) -> Tensor:
 
     Returns:
         `[..., 4]` float32, half-open, px.
+
+    Raises:
+        ValueError: For another shape.
     """
+    check_shapes(boxes=(boxes, "... 4"))
     return boxes + ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0], dtype=boxes.dtype)
 
 
@@ -33,7 +39,11 @@ def exclude_last_pixel(boxes: Tensor) -> Tensor:
 
     Returns:
         `[..., 4]` float32, inclusive corners, px.
+
+    Raises:
+        ValueError: For another shape.
     """
+    check_shapes(boxes=(boxes, "... 4"))
     return boxes - ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0], dtype=boxes.dtype)
 
 
@@ -48,7 +58,11 @@ def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
 
     Returns:
         `[..., N, M]` float32 in `[0, 1]`.
+
+    Raises:
+        ValueError: For other shapes.
     """
+    check_shapes(boxes_a=(boxes_a, "... N 4"), boxes_b=(boxes_b, "... M 4"))
     # One coordinate at a time: arrays of [..., N, M] are contiguous, [..., N, M, 2] are not.
     a_x1, a_y1, a_x2, a_y2 = ops.unstack(ops.expand_dims(boxes_a, -2), 4, axis=-1)  # [..., N, 1]
     b_x1, b_y1, b_x2, b_y2 = ops.unstack(ops.expand_dims(boxes_b, -3), 4, axis=-1)  # [..., 1, M]
@@ -72,11 +86,15 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
         `[..., 4]` float32 `(dx, dy, dw, dh)`: shift of the center in anchor sides, log of the ratio
         of sides.
 
+    Raises:
+        ValueError: For other shapes.
+
     References:
         `lib/utils/bbox_transform.py: bbox_transform`.
     """
-    anchor_sides = anchors[..., 2:] - anchors[..., :2]
-    sides = boxes[..., 2:] - boxes[..., :2]
+    check_shapes(boxes=(boxes, "... 4"), anchors=(anchors, "... 4"))
+    anchor_sides = anchors[..., 2:] - anchors[..., :2]  # [..., 2] width, height
+    sides = boxes[..., 2:] - boxes[..., :2]  # [..., 2]
     shift = (boxes[..., :2] + 0.5 * sides) - (anchors[..., :2] + 0.5 * anchor_sides)
     return ops.concatenate([shift / anchor_sides, ops.log(sides / anchor_sides)], axis=-1)
 
@@ -93,11 +111,15 @@ def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
         one pixel further right and down than the ground truth it trained with (fidelity is kept:
         the published AP includes it).
 
+    Raises:
+        ValueError: For other shapes.
+
     References:
         `lib/utils/bbox_transform.py: bbox_transform_inv`, with its guard: a log ratio over 50 is
         taken as 5.
     """
-    anchor_sides = anchors[..., 2:] - anchors[..., :2]
+    check_shapes(deltas=(deltas, "... 4"), anchors=(anchors, "... 4"))
+    anchor_sides = anchors[..., 2:] - anchors[..., :2]  # [..., 2] width, height
     centers = anchors[..., :2] + 0.5 * anchor_sides + deltas[..., :2] * anchor_sides
     log_ratio = ops.where(deltas[..., 2:] > 50.0, 5.0, deltas[..., 2:])
     half = 0.5 * ops.exp(log_ratio) * anchor_sides
@@ -115,8 +137,12 @@ def clip(boxes: Tensor, height: Tensor, width: Tensor) -> Tensor:
     Returns:
         `[..., 4]` float32 px.
 
+    Raises:
+        ValueError: For another shape.
+
     References:
         `lib/utils/bbox_transform.py: clip_boxes`.
     """
+    check_shapes(boxes=(boxes, "... 4"))
     last = ops.cast(ops.stack([width, height, width, height]), boxes.dtype) - 1.0
     return ops.maximum(ops.minimum(boxes, last), 0.0)

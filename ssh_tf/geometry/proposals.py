@@ -5,6 +5,7 @@ from typing import Any
 from keras import ops
 
 from ssh_tf.geometry.boxes import clip, decode, exclude_last_pixel
+from ssh_tf.geometry.checks import check, check_shapes
 
 Tensor = Any
 
@@ -17,7 +18,11 @@ def face_probability(logits: Tensor) -> Tensor:
 
     Returns:
         `[...]` float32 in `[0, 1]`.
+
+    Raises:
+        ValueError: For another shape.
     """
+    check_shapes(logits=(logits, "... 2"))
     return ops.softmax(ops.cast(logits, "float32"), axis=-1)[..., 1]
 
 
@@ -43,7 +48,12 @@ def propose(
     Returns:
         `(boxes, scores)`: `[K, 4]` inclusive corners in network px and `[K]`, best first,
         `K = min(top_k, N)`.
+
+    Raises:
+        ValueError: For other shapes, or if `top_k` is not positive.
     """
+    check_shapes(scores=(scores, "N"), deltas=(deltas, "N 4"), anchors=(anchors, "N 4"))
+    check(top_k > 0, "`top_k` must be positive", top_k)
     count = ops.shape(scores)[0]
     # -1 lies below every score; the padding lets a map have fewer anchors than `top_k`.
     scores, index = ops.top_k(ops.pad(scores, [[0, top_k]], constant_values=-1.0), top_k)

@@ -12,6 +12,7 @@ from keras import ops
 
 from ssh_tf.geometry.anchors import BASE_PX
 from ssh_tf.geometry.boxes import pairwise_iou
+from ssh_tf.geometry.checks import check, check_shapes
 
 Tensor = Any
 
@@ -38,7 +39,11 @@ def trainable_anchors(anchors: Tensor, sizes: Tensor, *, allowed_border: int) ->
 
     Returns:
         `[B, N]` bool.
+
+    Raises:
+        ValueError: For other shapes.
     """
+    check_shapes(anchors=(anchors, "N 4"), sizes=(sizes, "B 2"))
     size = ops.expand_dims(ops.cast(sizes, anchors.dtype), 1)  # [B, 1, 2] height, width
     width_height = ops.flip(size, axis=-1)  # [B, 1, 2]
     cell = 0.5 * (anchors[:, :2] + anchors[:, 2:]) - 0.5 * BASE_PX  # [N, 2] x, y of the cell
@@ -59,7 +64,11 @@ def match(anchors: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         `(iou, face)`: `[B, N]` float32 in `[0, 1]`, the IoU with the best face, and `[B, N, 4]`,
         that face; the first one of equals.
+
+    Raises:
+        ValueError: For other shapes.
     """
+    check_shapes(anchors=(anchors, "N 4"), faces=(faces, "B M 4"))
     batch, count = ops.shape(faces)[0], ops.shape(faces)[1]
     chunks = count // FACE_ROWS + 1  # at least one padding row, so that no face at all is normal
     faces = ops.pad(faces, [[0, 0], [0, chunks * FACE_ROWS - count], [0, 0]])
@@ -98,7 +107,13 @@ def label_anchors(
 
     Returns:
         `[B, N]` int32: `POSITIVE`, `NEGATIVE` or `IGNORE`.
+
+    Raises:
+        ValueError: For other shapes, or if an anchor could be both positive and negative.
     """
+    check_shapes(iou=(iou, "B N"), trainable=(trainable, "B N"))
+    limits = (negative_iou, positive_iou)
+    check(negative_iou <= positive_iou, "`negative_iou` must not exceed `positive_iou`", limits)
     labels = ops.where(iou < negative_iou, NEGATIVE, IGNORE)
     positive = iou >= positive_iou if positive_inclusive else iou > positive_iou
     labels = ops.where(positive, POSITIVE, labels)
@@ -121,7 +136,14 @@ def mine(
 
     Returns:
         `[B, N]` int32 labels.
+
+    Raises:
+        ValueError: For other shapes or ranges.
     """
+    check_shapes(labels=(labels, "B N"), face_probability=(face_probability, "B N"))
+    check(samples > 0, "`samples` must be positive", samples)
+    share = positive_fraction
+    check(0 <= share <= 1, "`positive_fraction` must be within 0 and 1", share)
     positives = _hardest(labels == POSITIVE, -face_probability, int(samples * positive_fraction))
     missing = samples - ops.sum(ops.cast(positives, "int32"), axis=-1, keepdims=True)  # [B, 1]
     negatives = _hardest(labels == NEGATIVE, face_probability, samples, limit=missing)
@@ -140,7 +162,11 @@ def random_ranks(probability: Tensor) -> Tensor:
 
     Returns:
         `[B, N]` float32 in `[0, 1)`.
+
+    Raises:
+        ValueError: For another shape.
     """
+    check_shapes(probability=(probability, "B N"))
     place = ops.cast(ops.arange(ops.shape(probability)[1]), "float32")
     waves = ops.sin(probability * 1298.98 + place * 0.7548777) * 437.585
     return waves - ops.floor(waves)

@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+from ssh_tf.geometry.checks import check, check_shapes
 from ssh_tf.geometry.targets import IGNORE, POSITIVE
 
 Tensor = Any
@@ -19,13 +20,17 @@ def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         `[B]` float32; 0 for an image without labelled anchors.
 
+    Raises:
+        ValueError: For other shapes.
+
     References:
         `train_ssh.prototxt`: ignore_label -1, normalize true (VALID).
     """
-    labelled = ops.cast(labels != IGNORE, logits.dtype)
-    log_probability = ops.log_softmax(logits, axis=-1)
+    check_shapes(logits=(logits, "B N 2"), labels=(labels, "B N"))
+    labelled = ops.cast(labels != IGNORE, logits.dtype)  # [B, N]
+    log_probability = ops.log_softmax(logits, axis=-1)  # [B, N, 2]
     chosen = ops.where(labels == POSITIVE, log_probability[..., 1], log_probability[..., 0])
-    count = ops.sum(labelled, axis=-1)
+    count = ops.sum(labelled, axis=-1)  # [B]
     return -ops.sum(chosen * labelled, axis=-1) / ops.maximum(count, 1.0)
 
 
@@ -38,7 +43,11 @@ def smooth_l1(error: Tensor, *, sigma: float) -> Tensor:
 
     Returns:
         The shape of `error`: `0.5 sigma^2 e^2` for `|e| < 1 / sigma^2`, else `|e| - 0.5 / sigma^2`.
+
+    Raises:
+        ValueError: If `sigma` is not positive.
     """
+    check(sigma > 0, "`sigma` must be positive", sigma)
     size = ops.abs(error)
     square = sigma * sigma
     quadratic = ops.minimum(size, 1.0 / square)  # squaring only this part can't overflow
@@ -60,10 +69,16 @@ def box_loss(
 
     Returns:
         `[B]` float32; 0 for an image without positives.
+
+    Raises:
+        ValueError: For other shapes, another normalizer, or if `sigma` is not positive.
     """
-    positive = labels == POSITIVE
+    check_shapes(deltas=(deltas, "B N 4"), targets=(targets, "B N 4"), labels=(labels, "B N"))
+    known = normalizer in ("samples", "positives")
+    check(known, "`normalizer` must be samples or positives", normalizer)
+    positive = labels == POSITIVE  # [B, N]
     # Rows that are not positive may hold infinities (no face: log of 0): never let them in.
-    error = ops.where(ops.expand_dims(positive, -1), deltas - targets, 0.0)
-    total = ops.sum(smooth_l1(error, sigma=sigma), axis=(1, 2))
-    counted = positive if normalizer == "positives" else labels != IGNORE
+    error = ops.where(ops.expand_dims(positive, -1), deltas - targets, 0.0)  # [B, N, 4]
+    total = ops.sum(smooth_l1(error, sigma=sigma), axis=(1, 2))  # [B]
+    counted = positive if normalizer == "positives" else labels != IGNORE  # [B, N]
     return total / ops.maximum(ops.sum(ops.cast(counted, total.dtype), axis=-1), 1.0)
