@@ -14,6 +14,7 @@ networks. Ends with one JSON line.
 import argparse
 import json
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import openvino
+import tensorflow as tf
 
 import ssh_tf
 from ssh_tf.imaging.files import read_image
@@ -31,7 +33,7 @@ from ssh_tf.inference.benchmark.cases import RANDOM, Case, NetworkCase, Spec
 from ssh_tf.inference.benchmark.timing import time_cases
 from ssh_tf.inference.results import Detections
 from ssh_tf.inference.runtimes.choice import installed_variants
-from ssh_tf.inference.runtimes.convert import network_function
+from ssh_tf.inference.runtimes.convert import network_function, weights_module
 
 PHOTOS = 50
 SIZES = ((400, 800), (1200, 1600))
@@ -46,12 +48,13 @@ class BareOpenVINO(NetworkCase):
     def __init__(self, model: str) -> None:
         super().__init__(Spec(model))
         self.spec = Spec(model, "bare openvino")
-        network = network_function(self._detector.network).get_concrete_function()
-        self._compiled = openvino.Core().compile_model(
-            openvino.convert_model(network),
-            "CPU",
-            {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"},
-        )
+        network = self._detector.network
+        function = network_function(network).get_concrete_function()
+        options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        with tempfile.TemporaryDirectory() as folder:
+            tf.saved_model.save(weights_module(network), folder, signatures=function)
+            model = openvino.Core().read_model(folder)
+            self._compiled = openvino.Core().compile_model(model, "CPU", options)
 
     def network(self, path: Path) -> Callable[[], Any]:
         """See `Case`."""

@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 
 import ssh_tf
-from ssh_tf.config import DetectConfig, ModelConfig
+from ssh_tf.config import DetectConfig
 from ssh_tf.files import existing_folder
 from ssh_tf.imaging.files import read_image
 from ssh_tf.imaging.folders import find_images
+from ssh_tf.inference.benchmark.cases import silent_network
 from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.gallery import Outputs, detect_files
 from ssh_tf.inference.writers import json_lines
-from ssh_tf.model.weights import build_network
 
 ROUNDS = 3
 SCALE = {"shorter_px": 480, "longer_px": 640}
@@ -71,15 +71,6 @@ def measure(detector: Detector, photos: Photos, out: Path) -> Watch:
     return watch
 
 
-def silent_vgg16(runtime: str) -> Detector:
-    """Returns the official network with random weights, whose scores are below the threshold."""
-    network = build_network(ModelConfig(weights="random"), seed=0)
-    for module in network.config.modules:
-        layer = network.get_layer(f"{module.name}_cls")
-        layer.bias.assign(np.repeat([5.0, -5.0], len(module.anchor_scales)))
-    return Detector(network, DetectConfig(**SCALE), runtime=runtime)
-
-
 def main() -> None:
     """Prints a line per network and runtime."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -95,7 +86,9 @@ def main() -> None:
         for model in arguments.models:
             light = model == "light"
             detector = (
-                ssh_tf.load("light", runtime=runtime, **SCALE) if light else silent_vgg16(runtime)
+                ssh_tf.load("light", runtime=runtime, **SCALE)
+                if light
+                else Detector(silent_network(), DetectConfig(**SCALE), runtime=runtime)
             )
             detector.parallel = arguments.parallel
             some = photos if light else photos[::VGG_SHARE]
