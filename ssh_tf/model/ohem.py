@@ -138,7 +138,7 @@ def assign(
     # anchors reach there, so padding is made empty instead.
     real = ops.expand_dims(ops.any(faces != FACE_PADDING, axis=-1), -1)  # [B, M, 1]
     faces = ops.where(real, include_last_pixel(faces), 0.0)
-    iou, face = match(anchors, faces)
+    iou, face = match(anchors, faces)  # [B, N], [B, N, 4]
     labels = label_anchors(
         iou,
         trainable_anchors(anchors, sizes, allowed_border=module.allowed_border),
@@ -146,6 +146,7 @@ def assign(
         positive_inclusive=loss.positive_inclusive,
         negative_iou=loss.negative_iou,
     )
+    # [B, N], as the labels before and after.
     ranks = probability if loss.mining == "hard" else random_ranks(probability)
     labels = mine(labels, ranks, samples=loss.samples, positive_fraction=loss.positive_fraction)
     return labels, encode(face, anchors)

@@ -79,7 +79,7 @@ class Monitor:
             name: np.concatenate([np.asarray(part) for part in parts])  # [images]
             for name, parts in update.terms.items()
         }
-        norm = float(update.norm)
+        norm = float(update.norm)  # of the sum over all images: says nothing of one of them
         broken = [name for name, each in values.items() if not np.isfinite(each).all()]
         if broken or not (self._scaled or math.isfinite(norm)):
             names = (name.decode() for part in update.names for name in np.asarray(part))

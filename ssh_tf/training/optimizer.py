@@ -108,7 +108,7 @@ class CaffeSGD(keras.optimizers.SGD):
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
         """Applies one update to one variable; `gradient` is already summed over replicas."""
         rate, decay = self._by_index[self._get_variable_index(variable)]
-        weights = ops.convert_to_tensor(variable)
+        weights = ops.convert_to_tensor(variable)  # as `gradient`, the variable's shape
         gradient = rate * (gradient + self.decay * decay * weights)
         super().update_step(gradient, variable, learning_rate)
 

@@ -39,7 +39,7 @@ def make_steps(
     backward = _backward(state, config, strategy.num_replicas_in_sync)
 
     def accumulate(batch: Batch) -> Terms:
-        gradients, terms = backward(batch)
+        gradients, terms = backward(batch)  # each of its variable's shape; {term: [B]}
         for total, gradient in zip(state.accumulators, gradients, strict=True):
             total.assign_add(gradient)
         return terms
@@ -49,7 +49,7 @@ def make_steps(
         if state.accumulators:
             pairs = zip(state.accumulators, gradients, strict=True)
             gradients = [total + gradient for total, gradient in pairs]
-        norm = _apply(state, config, gradients)
+        norm = _apply(state, config, gradients)  # []
         for total in state.accumulators:
             total.assign(tf.zeros_like(total))
         return terms, norm
@@ -86,8 +86,9 @@ def _backward(state: State, config: TrainConfig, replicas: int) -> Backward:
 def _apply(state: State, config: TrainConfig, gradients: list[Tensor]) -> Tensor:
     """Adds the replicas' gradients up, clips the sum and applies it; returns its norm before."""
     context = tf.distribute.get_replica_context()
-    total = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-    norm = tf.linalg.global_norm(total) / state.optimizer.scale_loss(tf.constant(1.0))
+    total = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)  # shapes as before
+    # float16 scales the loss, and with it the gradients: the norm is told without.
+    norm = tf.linalg.global_norm(total) / state.optimizer.scale_loss(tf.constant(1.0))  # []
     # The optimizer adds up what it gets from the replicas, which is the same sum from each.
     factor = tf.constant(1.0 / context.num_replicas_in_sync)
     if config.clip_norm is not None:
@@ -102,7 +103,7 @@ def _update_averages(state: State, strategy: tf.distribute.Strategy, config: Tra
     """Updates the moving averages, where there are any, on each device by itself."""
     if config.ema_decay is None:
         return
-    done = tf.cast(state.optimizer.iterations, tf.float32)
+    done = tf.cast(state.optimizer.iterations, tf.float32)  # []
     # A slower average would remember the first weights for too long.
     decay = tf.minimum(config.ema_decay, (1.0 + done) / (10.0 + done))
 

@@ -134,12 +134,13 @@ def _record(run: _Run) -> None:
     }
     run.folder.begin(run.config, run.state.network.means, environment(**facts))
     _LOG.info(
-        "%d replicas x %d images x %d micro-batches = %d images per update, %d parameters trained",
+        "Images per update: %d (replicas: %d, images per replica: %d, micro-batches: %d). "
+        "Trained parameters: %s",
+        config.images_per_update,
         run.replicas,
         config.images_per_replica,
         run.micro_batches,
-        config.images_per_update,
-        facts["trainable_parameters"],
+        f"{facts['trainable_parameters']:,}",
     )
 
 
@@ -233,9 +234,9 @@ def _updates(run: _Run, step: int, monitor: Monitor) -> Iterator[Update]:
     for number in range(step + 1, config.steps + 1):
         # A tensor: `float` would wait for the device to make the updates before.
         rate = tf.convert_to_tensor(run.state.optimizer.learning_rate)
-        used = [next(batches) for _ in range(run.micro_batches)]
-        terms = [accumulate(batch) for batch in used[:-1]]
-        found, norm = update(used[-1])
+        used = [next(batches) for _ in range(run.micro_batches)]  # each one batch per replica
+        terms = [accumulate(batch) for batch in used[:-1]]  # of each: {term: [B] per replica}
+        found, norm = update(used[-1])  # likewise, and [] per replica, the same on all
         terms.append(found)
         yield Update(
             step=number,

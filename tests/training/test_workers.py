@@ -64,7 +64,8 @@ def test_two_workers_agree_with_one_on_the_joined_batch(tmp_path: Path):
     for one, two in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
     assert [row["step"] for row in read_table(tmp_path / "run" / "logs.csv")] == [1, 2, 3]
-    assert "2 replicas x 1 images x 1 micro-batches = 2 images per update" in outputs[0]
+    parts = "replicas: 2, images per replica: 1, micro-batches: 1"
+    assert f"Images per update: 2 ({parts})" in outputs[0]
 
 
 @pytest.mark.parametrize(
