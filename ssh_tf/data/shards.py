@@ -42,7 +42,7 @@ class ShardWork:
 
 
 class Watch:
-    """Is told of every image, and ends a build in which too many boxes are lost.
+    """Receives every image, and ends a build in which too many boxes are lost.
 
     Args:
         source: The images of all shards.
@@ -95,7 +95,7 @@ def write_shards(
         folder: To write into.
         work: The shards.
         checks: Of the images and their boxes.
-        tell: Is told of every image.
+        tell: Called with every image.
         workers: Threads that read and check images.
 
     Yields:

@@ -49,7 +49,7 @@ def _write(
 
 
 def _ignore(images: int, lost: Iterable[str]) -> None:
-    """Tells nobody: the driver is told when the shard is written."""
+    """Reports nothing: the driver learns of a shard when it is written."""
 
 
 def _result(reference: Any, shard: ShardWork) -> BuiltShard:

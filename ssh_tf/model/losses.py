@@ -11,14 +11,14 @@ Tensor = Any
 
 
 def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Softmax cross entropy, averaged over the labelled anchors of each image.
+    """Softmax cross entropy, averaged over the labeled anchors of each image.
 
     Args:
         logits: `[B, N, 2]` float32, background and face.
         labels: `[B, N]` int32; `IGNORE` takes no part.
 
     Returns:
-        `[B]` float32; 0 for an image without labelled anchors.
+        `[B]` float32; 0 for an image without labeled anchors.
 
     Raises:
         ValueError: For other shapes.
@@ -27,11 +27,11 @@ def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
         `train_ssh.prototxt`: ignore_label -1, normalize true (VALID).
     """
     check_shapes(logits=(logits, "B N 2"), labels=(labels, "B N"))
-    labelled = ops.cast(labels != IGNORE, logits.dtype)  # [B, N]
+    labeled = ops.cast(labels != IGNORE, logits.dtype)  # [B, N]
     log_probability = ops.log_softmax(logits, axis=-1)  # [B, N, 2]
     chosen = ops.where(labels == POSITIVE, log_probability[..., 1], log_probability[..., 0])
-    count = ops.sum(labelled, axis=-1)  # [B]
-    return -ops.sum(chosen * labelled, axis=-1) / ops.maximum(count, 1.0)
+    count = ops.sum(labeled, axis=-1)  # [B]
+    return -ops.sum(chosen * labeled, axis=-1) / ops.maximum(count, 1.0)
 
 
 def smooth_l1(error: Tensor, *, sigma: float) -> Tensor:
@@ -64,7 +64,7 @@ def box_loss(
         targets: `[B, N, 4]` float32; only rows of positive anchors are read.
         labels: `[B, N]` int32, mined.
         sigma: See `smooth_l1`.
-        normalizer: `samples` divides by the labelled anchors (official), `positives` by the
+        normalizer: `samples` divides by the labeled anchors (official), `positives` by the
             positive ones (paper 3.5).
 
     Returns:

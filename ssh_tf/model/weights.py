@@ -69,7 +69,7 @@ def means_for(config: ModelConfig) -> tuple[float, ...]:
     """Returns the pixel means that belong to the weights of the origin `config.weights`.
 
     Raises:
-        UserError: If they stand in a file that can't be read.
+        UserError: If they are in a file that can't be read.
     """
     if config.weights == "random" or is_trunk(config.weights):
         return trunk_means(config, config.weights)

@@ -87,7 +87,7 @@ def _apply(state: State, config: TrainConfig, gradients: list[Tensor]) -> Tensor
     """Adds the replicas' gradients up, clips the sum and applies it; returns its norm before."""
     context = tf.distribute.get_replica_context()
     total = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)  # shapes as before
-    # float16 scales the loss, and with it the gradients: the norm is told without.
+    # float16 scales the loss, and with it the gradients: the norm is logged without it.
     norm = tf.linalg.global_norm(total) / state.optimizer.scale_loss(tf.constant(1.0))  # []
     # The optimizer adds up what it gets from the replicas, which is the same sum from each.
     factor = tf.constant(1.0 / context.num_replicas_in_sync)

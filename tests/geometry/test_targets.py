@@ -226,7 +226,7 @@ P, N, I = POSITIVE, NEGATIVE, IGNORE  # noqa: E741
         ),
         pytest.param([P, P, P, I], [0.3, 0.2, 0.1, 0.9], [I, P, P, I], id="no-negative"),
         pytest.param([P, N, I, I], [0, 0, 1, 1], [P, N, I, I], id="fewer-than-samples"),
-        pytest.param([I, I], [1, 1], [I, I], id="nothing-labelled"),
+        pytest.param([I, I], [1, 1], [I, I], id="nothing-labeled"),
         pytest.param([P, N], [1, 0], [P, N], id="certain-ones-count-too"),
         pytest.param([N, N, N, N, N], [0.5] * 5, [N, N, N, N, I], id="ties-in-order"),
         pytest.param([P, P, P], [0.5] * 3, [P, P, I], id="positive-ties-in-order"),

@@ -99,8 +99,8 @@ def test_scores_cover_neither_each_other_nor_other_faces():
     found = np.concatenate([corners, corners + rng.uniform(20, 90, (60, 2))], axis=1)
     scores = np.sort(rng.uniform(0.5, 1, 60))[::-1]
     without = draw(canvas(600, 600), found, *scores, labels=False)
-    labelled = draw(canvas(600, 600), found, *scores)
-    changed = (without != labelled).any(axis=-1)
+    labeled = draw(canvas(600, 600), found, *scores)
+    changed = (without != labeled).any(axis=-1)
     faces = np.zeros(changed.shape, int)
     for x1, y1, x2, y2 in np.round(found).astype(int):
         faces[y1:y2, x1:x2] += 1

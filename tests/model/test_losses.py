@@ -97,7 +97,7 @@ def test_infinite_targets_of_other_anchors_stay_out_of_loss_and_gradient():
 
     value, (gradient, _) = value_and_gradients(loss, np.float32(DELTAS), np.float32(targets))
     np.testing.assert_allclose(numpy(value), (0.045 + 17 / 18) / 2, rtol=1e-6)
-    # 9 * 0.1 and the sign of 1, by 2 labelled anchors.
+    # 9 * 0.1 and the sign of 1, by 2 labeled anchors.
     np.testing.assert_allclose(gradient[0, 0], [0.45, 0.5, 0, 0], rtol=1e-6)
     assert not gradient[0, 1:].any()
 

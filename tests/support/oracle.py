@@ -123,7 +123,7 @@ def class_loss(logits: Array, labels: Array) -> float:
 
 
 def box_loss(deltas: Array, assigned: Targets) -> float:
-    """Smooth L1 at sigma 3 over the positives, divided by all labelled anchors."""
+    """Smooth L1 at sigma 3 over the positives, divided by all labeled anchors."""
     total = 0.0
     for row, target, label in zip(deltas, assigned.targets, assigned.labels, strict=True):
         for received, wanted in zip(row, target, strict=True):

@@ -49,7 +49,7 @@ class Case(Protocol):
     """A detector as it is timed.
 
     Attributes:
-        spec: With the names that stand in the table.
+        spec: With the names shown in the table.
     """
 
     spec: Spec
