@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
+# Images of containers often set it. Every process of the tests would compile all sources anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo test test-fast lint type arch check check-cpp gallery format clean
 
 PACKAGE = $(VENV)/.package

@@ -15,8 +15,8 @@ TEST_DATA = Path(os.environ.get("SSH_TF_TEST_DATA", REPOSITORY / ".." / "shared"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Splits the CPU in two logical devices, before TensorFlow's first operation."""
-    del config
-    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+    runs_none = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    if not runs_none and os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         import tensorflow as tf
 
         (cpu,) = tf.config.list_physical_devices("CPU")

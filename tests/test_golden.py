@@ -42,8 +42,9 @@ from tests.support.golden import (
 )
 
 LOSS = LossConfig()
-# JAX compiles each case anew, as its sizes differ: a part of them there.
-CASES = range(10) if keras.backend.backend() == "tensorflow" else range(0, 10, 3)
+# JAX compiles each case anew, as its sizes differ. There: a crowd, more positives than are sampled;
+# an image with fewer anchors than are, and no positive in two modules; one size of the network.
+CASES, NETWORKS = {"jax": ((2, 4), (0,))}.get(keras.backend.backend(), (range(10), range(3)))
 
 
 def numpy(tensor: object) -> Array:
@@ -197,7 +198,7 @@ def assert_official(outputs: dict[str, object], golden: Golden):
 
 
 @pytest.mark.parametrize("wiring", ["masked", "exact"])
-@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize("index", NETWORKS)
 def test_network_outputs_are_the_official_ones(folder: Path, network: SSH, index: int, wiring: str):
     golden = read(folder / f"forward_dev_{index}.npz")
     images = network_input(golden)[np.newaxis, ..., ::-1].copy()  # the network takes RGB
@@ -226,6 +227,7 @@ def test_the_same_goldens_pass_on_jax_without_tensorflow(test_data: Path):
         **os.environ,
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # Compiling takes longer than running.
         "SSH_TF_TEST_DATA": str(test_data),
     }
     command = [sys.executable, "-c", WITHOUT_TENSORFLOW, __file__]

@@ -1,9 +1,10 @@
 // Loads an exported model with TensorFlow's C++ LoadSavedModel, which TensorFlow Serving is built on,
-// and detects the faces of one image. `make check-cpp` compiles and runs it.
+// and detects the faces of images. `make check-cpp` compiles and runs it.
 //
-//   load_savedmodel VERSION_FOLDER IMAGE
+//   load_savedmodel VERSION_FOLDER IMAGE...
 //
-// Prints the status and the number of faces, then one line `ymin xmin ymax xmax score` per face.
+// Prints for each image its status and number of faces, then one line `ymin xmin ymax xmax score` per
+// face.
 
 #include <fstream>
 #include <iostream>
@@ -14,12 +15,17 @@
 #include "tensorflow/cc/saved_model/loader.h"
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::cerr << "usage: " << argv[0] << " VERSION_FOLDER IMAGE\n";
+  if (argc < 3) {
+    std::cerr << "usage: " << argv[0] << " VERSION_FOLDER IMAGE...\n";
     return 2;
   }
-  std::ifstream file(argv[2], std::ios::binary);
-  const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const int n = argc - 2;
+  tensorflow::Tensor images(tensorflow::DT_STRING, tensorflow::TensorShape({n}));
+  for (int i = 0; i < n; ++i) {
+    std::ifstream file(argv[2 + i], std::ios::binary);
+    images.vec<tensorflow::tstring>()(i) =
+        std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  }
 
   tensorflow::SavedModelBundle bundle;
   tensorflow::Status status = tensorflow::LoadSavedModel(
@@ -30,9 +36,6 @@ int main(int argc, char** argv) {
     return 1;
   }
   const auto& signature = bundle.GetSignatures().at("serving_default");
-  tensorflow::Tensor images(tensorflow::DT_STRING, tensorflow::TensorShape({1}));
-  images.vec<tensorflow::tstring>()(0) = bytes;
-
   std::vector<std::string> names;
   for (const char* key :
        {"detection_status", "num_detections", "detection_boxes", "detection_scores"}) {
@@ -45,13 +48,15 @@ int main(int argc, char** argv) {
     std::cerr << status << "\n";
     return 1;
   }
-  const int count = outputs[1].vec<int>()(0);
-  std::cout << outputs[0].vec<int>()(0) << " " << count << "\n";
-  const auto boxes = outputs[2].tensor<float, 3>();
-  const auto scores = outputs[3].matrix<float>();
-  for (int i = 0; i < count; ++i) {
-    for (int j = 0; j < 4; ++j) std::cout << boxes(0, i, j) << " ";
-    std::cout << scores(0, i) << "\n";
+  const auto boxes = outputs[2].tensor<float, 3>();  // [N, rows, 4]
+  const auto scores = outputs[3].matrix<float>();    // [N, rows]
+  for (int i = 0; i < n; ++i) {
+    const int count = outputs[1].vec<int>()(i);
+    std::cout << outputs[0].vec<int>()(i) << " " << count << "\n";
+    for (int row = 0; row < count; ++row) {
+      for (int j = 0; j < 4; ++j) std::cout << boxes(i, row, j) << " ";
+      std::cout << scores(i, row) << "\n";
+    }
   }
   return 0;
 }

@@ -67,7 +67,9 @@ def export_savedmodel(
     with _model_folder(Path(out)) as folder:
         version = _version_folder(folder, options.version)
         module, forward = _served(in_precision(network, config.precision), half=options.float16)
-        detect = detection_function(network, config, forward=forward)
+        detect = tf.function(detection_function(network, config, forward=forward))
+        # Traced once, for both signatures and the check.
+        detect = detect.get_concrete_function(tf.TensorSpec([None, None, 3], tf.uint8))
         signatures = _signatures(detect, forward, config, options)
         try:
             with atomic_folder(version) as temporary:

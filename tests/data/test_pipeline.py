@@ -174,26 +174,24 @@ def test_pixels_are_rgb_gray_levels(tmp_path: Path):
     np.testing.assert_array_equal(element["images"][0], picture(8, 10).astype(np.float32))
 
 
-def test_the_same_seed_gives_the_same_batches(tmp_path: Path):
+def test_the_seed_decides_the_order(tmp_path: Path):
     records = write_records(tmp_path / "r", tiny(12))
-    assert_same(take(records, 20, seed=5), take(records, 20, seed=5))
+    first, again, other = (take(records, 20, seed=seed) for seed in (5, 5, 6))
+    assert_same(first, again)
+    assert names(first)[:12] != names(other)[:12]
 
 
-def test_another_seed_gives_another_order(tmp_path: Path):
-    records = write_records(tmp_path / "r", tiny(12))
-    assert names(take(records, 12, seed=5)) != names(take(records, 12, seed=6))
-
-
-@pytest.mark.parametrize(  # within the first pass of twelve images, at its end, beyond the second
-    ("skip", "shuffle_images"), [(5, 4), (12, 100), (31, 4)]
+@pytest.mark.parametrize(  # within the first pass of twelve and beyond the second; at its end
+    ("skips", "shuffle_images"), [((5, 31), 4), ((12,), 100)]
 )
 def test_skipping_continues_where_an_undisturbed_run_would_be(
-    tmp_path: Path, skip: int, shuffle_images: int
+    tmp_path: Path, skips: tuple[int, ...], shuffle_images: int
 ):
     records = write_records(tmp_path / "r", tiny(12), shards=3)
-    whole = take(records, skip + 10, seed=2, shuffle_images=shuffle_images)
-    resumed = take(records, 10, seed=2, shuffle_images=shuffle_images, skip=skip)
-    assert_same(resumed, whole[skip:])
+    whole = take(records, max(skips) + 10, seed=2, shuffle_images=shuffle_images)
+    for skip in skips:
+        resumed = take(records, 10, seed=2, shuffle_images=shuffle_images, skip=skip)
+        assert_same(resumed, whole[skip : skip + 10])
 
 
 def mixed(count: int) -> list[Sample]:
@@ -210,11 +208,12 @@ def test_images_of_a_batch_share_a_canvas_and_none_is_lost(tmp_path: Path):
     assert max(counts) <= 5
 
 
-@pytest.mark.parametrize("skip", [1, 11])
-def test_skipping_counts_batches(tmp_path: Path, skip: int):
+def test_skipping_counts_batches(tmp_path: Path):
     records = write_records(tmp_path / "r", mixed(12))
-    resumed = take(records, 4, batch=2, skip=skip, distort_colors=True)
-    assert_same(resumed, take(records, skip + 4, batch=2, distort_colors=True)[skip:])
+    whole = take(records, 15, batch=2, distort_colors=True)
+    for skip in (1, 11):
+        resumed = take(records, 4, batch=2, skip=skip, distort_colors=True)
+        assert_same(resumed, whole[skip : skip + 4])
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -265,7 +264,7 @@ def test_a_batch_without_faces_has_padding_alone(tmp_path: Path):
     assert (element["faces"] == FACE_PADDING).all()
 
 
-@pytest.mark.parametrize("count", [31, 32, 300, 2000])
+@pytest.mark.parametrize("count", [31, 32, 2000])
 def test_any_number_of_faces_arrives_without_loss(tmp_path: Path, count: int):
     places = range(count)
     corners = np.array([[i % 60, i // 60, i % 60 + 3, i // 60 + 4] for i in places], np.float32)

@@ -38,8 +38,8 @@ def faces_of(root: Path, split: str = "train") -> dict[str, list[list[float]]]:
 
 @pytest.fixture(scope="module")
 def drawn() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """300 pictures of 160 x 192 px with their boxes and attributes."""
-    return [draw_image(np.random.default_rng([0, i]), 160, 192) for i in range(300)]
+    """150 pictures of 160 x 192 px with their boxes and attributes."""
+    return [draw_image(np.random.default_rng([0, i]), 160, 192) for i in range(150)]
 
 
 @pytest.fixture(scope="module")
