@@ -1,14 +1,14 @@
 """What docs/runtimes.md says of equal faces and of speed, measured in one run on an idle machine.
 
     pip install -e ".[openvino,onnx,litert]"
-    python benchmarks/runtimes.py --photos PHOTOS [--vgg16 RUN] [--calibration PHOTOS] [--runs 5]
+    python benchmarks/runtimes.py --photos PHOTOS [--models light RUN] [--calibration PHOTOS]
 
 First `light` on 50 of the photos, in every runtime and precision that is installed, beside
 TensorFlow in float32: differences of boxes and scores, and how many of its faces above 0.5 are
 found again (IoU 0.8). Then times of what `auto` chooses, from a file to boxes, beside OpenVINO that
-is given the same network and does nothing else; all take turns. Without `--vgg16`, the official
-network has random weights. Takes some minutes on 2 cores, the first time a few more to convert the
-networks. Ends with one JSON line.
+is given the same network and does nothing else; all take turns. Without `--models`, of `light` and
+of the official network with random weights. Takes some minutes on 2 cores, the first time a few
+more to convert the networks. Ends with one JSON line.
 """
 
 import argparse
@@ -133,14 +133,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--photos", required=True, metavar="DIR")
     parser.add_argument("--calibration", metavar="DIR", help="for int8 (default: drawn pictures)")
-    parser.add_argument("--vgg16", default=RANDOM, metavar="RUN")
+    parser.add_argument("--models", nargs="+", default=["light", RANDOM], help="what is timed")
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
     paths = [path for path, _ in find_images([arguments.photos]).images]
     photos = paths[:: max(1, len(paths) // PHOTOS)][:PHOTOS]
     report: dict[str, Any] = {"agreement": agreement(photos, arguments.calibration)}
-    for model, runs in (("light", 5 * arguments.runs), (arguments.vgg16, arguments.runs)):
-        report[model] = ratios(model, runs)
+    for model in arguments.models:
+        report[model] = ratios(model, arguments.runs * (5 if model == "light" else 1))
     print(json.dumps(report))
 
 

@@ -43,7 +43,7 @@ def read_image(source: FileSource, *, upright: bool = True) -> np.ndarray:
 def _decode_whole(encoded: bytes, name: str) -> np.ndarray:
     """Decodes a JPEG or PNG whose size is within the limits, or says why not."""
     try:
-        height, width = decoder.header_size(encoded).numpy().tolist()
+        height, width = decoder.bytes_size(encoded)
         pillow.check_size(width, height, name)
         return np.asarray(decoder.decode_bytes(encoded))
     except tf.errors.ResourceExhaustedError as error:

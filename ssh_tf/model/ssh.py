@@ -5,7 +5,7 @@ References:
     widths are those of `SSH/models/test_ssh.prototxt`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -15,6 +15,8 @@ from ssh_tf.model.backbones import KERAS_MEANS, make_backbone
 from ssh_tf.model.layers import BilinearUpsample, Mask, MaskCanvas, Preprocess
 
 Tensor = Any
+# What `BilinearUpsample.call` does.
+Upsample = Callable[[Tensor, Tensor], Tensor]
 
 
 @keras.saving.register_keras_serializable("ssh_tf")
@@ -52,16 +54,19 @@ class SSH(keras.Model):
         self.config, self.parts = config, parts
         self.means = tuple(float(mean) for mean in means)
 
-    def exact(self, *, prepared: bool = False) -> keras.Model:
+    def exact(self, *, prepared: bool = False, upsample: Upsample | None = None) -> keras.Model:
         """Returns the same layers as a model of images that fill their canvas.
 
         Without the masks it is as fast as the bare network. Input: `images` alone.
 
         Args:
             prepared: Whether `images` are already what the first layer, `Preprocess`, gives.
+            upsample: A layer that takes the place of `BilinearUpsample`.
         """
         images = keras.Input((None, None, 3), name="images")
-        outputs = self.parts(images, lambda features, stride: features, prepared=prepared)
+        outputs = self.parts(
+            images, lambda features, stride: features, prepared=prepared, upsample=upsample
+        )
         return keras.Model(images, outputs, name=f"{self.name}_exact")
 
     def without_preprocess(self) -> keras.Model:
@@ -94,14 +99,23 @@ class Parts:
         self.fusion = Fusion(config.fuse_channels, upsample=config.fusion)
         self.modules = [DetectionModule(each, context=config.context) for each in config.modules]
 
-    def __call__(self, images: Tensor, mask: Mask, *, prepared: bool = False) -> dict[str, Tensor]:
+    def __call__(
+        self,
+        images: Tensor,
+        mask: Mask,
+        *,
+        prepared: bool = False,
+        upsample: Upsample | None = None,
+    ) -> dict[str, Tensor]:
         """Images `[B, H, W, 3]`, or what `preprocess` gives, to the outputs of `SSH`."""
         taps = self.backbone(mask(images if prepared else self.preprocess(images), 1), mask)
         outputs = {}
         for module in self.modules:
             name, stride = module.config.name, module.config.stride
             # The finest module sees what the next coarser map knows (paper 3.1).
-            features = self.fusion(taps[8], taps[16], mask) if stride == 8 else taps[stride]
+            features = taps[stride]
+            if stride == 8:
+                features = self.fusion(taps[8], taps[16], mask, upsample)
             outputs[f"{name}_logits"], outputs[f"{name}_deltas"] = module(features, mask)
         return outputs
 
@@ -135,12 +149,14 @@ class Fusion:
             self.reduce_coarse = _conv("fuse_conv5_reduce", channels, 1, relu=True)
             self.upsample = BilinearUpsample(name="fuse_conv5_upsample", trainable=False)
 
-    def __call__(self, fine: Tensor, coarse: Tensor, mask: Mask) -> Tensor:
+    def __call__(
+        self, fine: Tensor, coarse: Tensor, mask: Mask, upsample: Upsample | None = None
+    ) -> Tensor:
         """`[B, H/8, W/8, C]` and `[B, H/16, W/16, D]` to `[B, H/8, W/8, channels]`."""
         x = self.reduce_fine(fine)
         if self.upsample is not None:
             coarse = mask(self.reduce_coarse(coarse), 16)  # [B, H/16, W/16, channels]
-            x = keras.layers.Add()([x, self.upsample(coarse, x)])
+            x = keras.layers.Add()([x, (upsample or self.upsample)(coarse, x)])
         return mask(self.conv(mask(x, 8)), 8)
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ssh_tf.imaging import header, parts
-from ssh_tf.imaging.decoder import decode, decode_bytes, header_size
+from ssh_tf.imaging.decoder import bytes_size, decode, decode_bytes, header_size
 from tests.support.small import encode, picture
 
 GREY = picture()[..., 0]
@@ -117,9 +117,15 @@ def test_what_is_neither_jpeg_nor_png_is_an_error(content: bytes):
 @pytest.mark.parametrize("start", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd8", b"\xee"])
 def test_bytes_that_are_no_text_get_an_error_of_tensorflow_s(start: bytes):
     for encoded in (start, start + b"\xee" * 5):
-        for read in (header_size, decode, decode_bytes):
+        for read in (header_size, bytes_size, decode, decode_bytes):
             with pytest.raises(tf.errors.InvalidArgumentError):
                 read(encoded)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_the_size_of_bytes_is_the_size_in_a_graph(suffix: str):
+    encoded = encode(picture(), suffix)
+    assert bytes_size(encoded) == tuple(header_size(encoded).numpy()) == picture().shape[:2]
 
 
 def test_decoding_in_a_graph_is_the_same_and_fails_the_same():

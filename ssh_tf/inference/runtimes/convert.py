@@ -24,6 +24,8 @@ _LOG = logging.getLogger(__name__)
 INPUT = "images"
 # The version of ONNX's operators: ONNX Runtime has known 17 since 1.12, of 2022.
 OPSET = 17
+# Counts the ways in which `network_function` has computed the same: others are converted anew.
+_REVISION = 2
 
 
 def network_function(
@@ -40,9 +42,28 @@ def network_function(
         A function of `images`, `[1, H, W, 3]` float32, with one trace for all H and W. Its outputs
         are those that `SSH` documents, by their names.
     """
-    exact = in_precision(network, precision).exact(prepared=prepared)
+    exact = in_precision(network, precision).exact(prepared=prepared, upsample=Doubled())
     spec = tf.TensorSpec([1, None, None, 3], tf.float32, name=INPUT)
     return tf.function(lambda images: exact(images), input_signature=[spec])
+
+
+class Doubled(keras.layers.Layer):
+    """Computes what `BilinearUpsample` does, by operations that every runtime has made fast.
+
+    Repeated pixels, smoothed by 1/4, 1/2, 1/4 in both directions, are the same sums: nothing is
+    transposed, as that layer's four phases must be (docs/decisions/0036).
+    """
+
+    def call(self, features: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+        """See `BilinearUpsample.call`; both have the same channels."""
+        twice = 2 * tf.shape(features)[1:3]
+        # Not by `tf.image.resize`, whose way to round is deprecated in ONNX.
+        repeated = tf.raw_ops.ResizeNearestNeighbor(images=features, size=twice)
+        taps = np.array([0.25, 0.5, 0.25], np.float32)
+        kernel = np.repeat(np.outer(taps, taps)[..., np.newaxis, np.newaxis], like.shape[-1], 2)
+        smoothed = tf.nn.depthwise_conv2d(repeated, kernel, [1, 1, 1, 1], "SAME")
+        # Not by `[]`, around which OpenVINO transposes.
+        return tf.slice(smoothed, [0, 0, 0, 0], tf.shape(like))
 
 
 def write_onnx(network: SSH, path: Path) -> None:
@@ -154,7 +175,7 @@ def network_hash(network: SSH) -> str:
     """Returns the SHA-256 of a network's weights and architecture, and of who converts it."""
     digest = hashlib.sha256()
     versions = {"keras": keras.__version__, "ssh_tf": __version__}
-    about = {"network": network.get_config(), **versions}
+    about = {"network": network.get_config(), "revision": _REVISION, **versions}
     digest.update(json.dumps(about, sort_keys=True).encode())
     for weights in network.get_weights():
         digest.update(np.ascontiguousarray(weights).data)

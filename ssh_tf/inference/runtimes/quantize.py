@@ -29,8 +29,8 @@ _PICTURES = 32
 _SHORTER_PX, _LONGER_PX = 480, 768
 # Of drawn pictures.
 _DRAWN_PX = (360, 480)
-# Layers whose sums have fewer terms stay as they are: depthwise ones and the first. They gain the
-# least speed, and would cost the most AP.
+# Layers whose sums have fewer terms stay as they are, and depthwise ones of fewer channels: the
+# first of a narrow trunk. They gain the least speed, and would cost the most AP.
 _LEAST_TERMS = 64
 
 
@@ -82,7 +82,7 @@ def write_int8(network: SSH, path: Path, images: Sequence[np.ndarray]) -> None:
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
             op_types_to_quantize=["Conv"],
-            nodes_to_exclude=_short_sums(simplified),
+            nodes_to_exclude=_narrow(simplified),
             # Only what goes into a convolution: what follows one may be fused with it.
             extra_options={"OpTypesToExcludeOutputQuantization": ["Conv"]},
         )
@@ -106,12 +106,15 @@ def _inputs(images: Sequence[np.ndarray], means: Sequence[float]) -> Iterator[np
         yield resize(difference(image, means), scale)[np.newaxis]
 
 
-def _short_sums(path: Path) -> list[str]:
-    """Returns the names of the convolutions that add few products."""
+def _narrow(path: Path) -> list[str]:
+    """Returns the names of the convolutions that add few products or, depthwise, are few."""
     graph = onnx.load(path).graph
     kernels = {tensor.name: tensor.dims for tensor in graph.initializer}  # [out, in, h, w]
-    return [
-        node.name
-        for node in graph.node
-        if node.op_type == "Conv" and math.prod(kernels[node.input[1]][1:]) < _LEAST_TERMS
-    ]
+    nodes = [node for node in graph.node if node.op_type == "Conv"]
+    return [node.name for node in nodes if _width(kernels[node.input[1]]) < _LEAST_TERMS]
+
+
+def _width(kernel: Sequence[int]) -> int:
+    """Returns the terms of a convolution's sums or, if it is depthwise, its channels."""
+    outputs, inputs, *_ = kernel
+    return outputs if inputs == 1 else math.prod(kernel[1:])

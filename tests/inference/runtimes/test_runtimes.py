@@ -17,6 +17,7 @@ from ssh_tf.inference.detector import Detector
 from ssh_tf.inference.graph import detection_function
 from ssh_tf.inference.runtimes import RUNTIMES, choice, convert
 from ssh_tf.inference.runtimes.choice import choose_runtime, fastest_runtime, load_runtime
+from ssh_tf.model.layers import BilinearUpsample
 from ssh_tf.model.ssh import SSH
 from tests.support.small import encode, narrow_network, picture
 
@@ -51,6 +52,17 @@ def test_every_runtime_finds_the_same_faces(network: SSH, runtime: str, size: tu
     assert len(found.scores) == len(expected.scores) > 10
     np.testing.assert_allclose(found.boxes, expected.boxes, rtol=0, atol=0.1)
     np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 4)])
+@pytest.mark.parametrize("cropped", [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_maps_are_doubled_as_in_the_network(size: tuple[int, int], cropped: tuple[int, int]):
+    features = np.random.default_rng(0).normal(size=(1, *size, 3)).astype(np.float32)
+    rows, columns = (2 * side - less for side, less in zip(size, cropped, strict=True))
+    like = np.zeros((1, rows, columns, 3), np.float32)
+    found, expected = convert.Doubled()(features, like), BilinearUpsample()(features, like)
+    assert found.shape == (1, rows, columns, 3)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +120,7 @@ def quantize(monkeypatch: pytest.MonkeyPatch) -> Any:
     return quantize
 
 
-def test_int8_moves_outputs_a_little_and_spares_short_sums(
+def test_int8_moves_outputs_a_little_and_spares_narrow_layers(
     network: SSH, quantize: Any, cache: Path
 ):
     import onnx
@@ -124,8 +136,9 @@ def test_int8_moves_outputs_a_little_and_spares_short_sums(
     made_from = {name: node.input[0] for node in graph.node for name in node.output}
     dims = {tensor.name: tensor.dims for tensor in graph.initializer}
     for kernel in (node.input[1] for node in graph.node if node.op_type == "Conv"):
-        terms = math.prod(dims[made_from.get(kernel, kernel)][1:])
-        assert (kernel in made_from) == (terms >= 64)
+        outputs, inputs, *sides = dims[made_from.get(kernel, kernel)]
+        width = outputs if inputs == 1 else inputs * math.prod(sides)  # Channels if depthwise.
+        assert (kernel in made_from) == (width >= 64)
 
 
 def test_int8_is_calibrated_on_the_photos_that_are_named(
