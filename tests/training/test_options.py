@@ -9,7 +9,7 @@ from ssh_tf.config import TrainConfig
 from ssh_tf.training.state import State, build_state, evaluated_network
 from tests.support.small import mirrored
 from tests.support.springs import follow
-from tests.training.test_trainer import settings, updated, velocities_of
+from tests.training.test_trainer import ONE_MODULE, settings, updated, velocities_of
 
 IMAGES = 4
 NAMES = ("fuse_conv", "m1_cls")
@@ -108,8 +108,8 @@ def test_the_learning_rate_is_scaled_by_images():
 
 def test_xla_compiles_the_network_with_its_losses():
     options = {"images_per_update": 2, "images_per_replica": 2}
-    terms, state = updated(settings(**options), ["CPU:0"])
-    compiled_terms, compiled = updated(settings(**options, jit_compile=True), ["CPU:0"])
+    terms, state = updated(settings(ONE_MODULE, **options), ["CPU:0"])
+    compiled_terms, compiled = updated(settings(ONE_MODULE, **options, jit_compile=True), ["CPU:0"])
     assert compiled_terms == pytest.approx(terms, rel=1e-3)
     for ours, theirs in zip(velocities_of(state), velocities_of(compiled), strict=True):
         # As a whole: where rounding moves a value over a ReLU's corner, single weights differ.

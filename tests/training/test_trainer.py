@@ -33,7 +33,7 @@ from ssh_tf.training.validation import Validated
 from tests.support.small import encode, mirrored, picture
 
 SIDE = 96
-LIGHT = {
+LIGHT: dict[str, Any] = {
     "weights": "random",
     "backbone": "mobilenet",
     "fuse_channels": 8,
@@ -43,6 +43,8 @@ LIGHT = {
         for i, s in ((1, 1), (2, 4), (3, 16))
     ],
 }
+# For what does not depend on the number of modules: less to trace.
+ONE_MODULE = {**LIGHT, "modules": LIGHT["modules"][1:2]}
 MODELS: dict[str, dict[str, Any]] = {"mobilenet": LIGHT, "vgg16": {"weights": "random"}}
 # One face in the first image, three in the second: replicas have unequal numbers of positives.
 FACES = [[[8, 8, 30, 34]], [[2, 2, 20, 22], [70, 4, 92, 30], [24, 24, 84, 90]]]
@@ -153,7 +155,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def on_records(records: Path, **train_settings: object) -> Config:
-    config = settings(**{"images_per_update": 1, **train_settings})
+    config = settings(ONE_MODULE, **{"images_per_update": 1, **train_settings})
     return config.model_copy(
         update={"data": config.data.model_copy(update={"records": {str(records): 1.0}})}
     )
@@ -173,7 +175,7 @@ def started_from(config: Config, file: Path) -> Config:
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of weights."""
     file = tmp_path_factory.mktemp("start") / "start.keras"
-    save_network(build_network(settings().model, seed=1), file)
+    save_network(build_network(settings(ONE_MODULE).model, seed=1), file)
     return file
 
 
@@ -195,7 +197,7 @@ def weights_of(workdir: Path) -> Iterator[tuple[str, np.ndarray]]:
 def assert_same_end(workdir: Path, undisturbed: Path) -> None:
     pairs = list(zip(weights_of(workdir), weights_of(undisturbed), strict=True))
     # All weights; velocities and averages of those that are not frozen; the step.
-    assert len(pairs) > 75 + 2 * 66 + 1
+    assert len(pairs) >= 178
     for (name, resumed), (_, straight) in pairs:
         np.testing.assert_array_equal(resumed, straight, err_msg=name)
     ours, theirs = (read_table(folder / "logs.csv") for folder in (workdir, undisturbed))
@@ -257,10 +259,9 @@ def test_a_run_leaves_model_settings_checkpoint_logs_and_its_environment(undistu
     assert (record["replicas"], record["micro_batches"]) == (1, 2)
     rows = read_table(undisturbed / "logs.csv")
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
-    terms = [f"m{i}_{t}" for i in (1, 2, 3) for t in ("cls_loss", "box_loss")]
     for row in rows:
-        assert row["loss"] == pytest.approx(sum(row[term] for term in terms))
-        assert row["m1_negatives"] > 0
+        assert row["loss"] == pytest.approx(row["m2_cls_loss"] + row["m2_box_loss"])
+        assert row["m2_negatives"] > 0
         assert row["gradient_norm"] > 0
         assert 0 <= row["waiting"] <= 1
 

@@ -19,7 +19,8 @@ from ssh_tf.training.run_folder import load_run
 from ssh_tf.training.strategy import make_strategy
 from ssh_tf.training.table import read_table
 from ssh_tf.training.trainer import train
-from tests.support.small import narrow_network, small_config
+from tests.support.small import small_config
+from tests.training.test_trainer import ONE_MODULE
 
 PATIENCE_SECONDS = 240
 
@@ -36,7 +37,7 @@ def test_two_workers_agree_with_one_on_the_joined_batch(tmp_path: Path):
     generate(tmp_path / "wider", images=6, seed=0, size=(96, 96), smallest_px=20)
     build_records(open_wider(tmp_path / "wider", "train"), tmp_path / "records", shards=2)
     config = small_config(
-        model=narrow_network().config.model_dump(),
+        model=ONE_MODULE,
         data={"records": str(tmp_path / "records")},
         train={"steps": 3, "images_per_update": 2, "ema_decay": 0.5, "clip_norm": 5.0},
     )
