@@ -61,12 +61,14 @@ def _export(arguments: argparse.Namespace) -> None:
         return
     if given := [f"--{name}" for name in _SAVEDMODEL_FLAGS if getattr(arguments, name)]:
         raise UserError(f"{' and '.join(given)} belong to --format savedmodel alone. Remove them.")
+    from ssh_tf.inference.quiet import with_log_handlers
     from ssh_tf.inference.runtimes.choice import require_runtime
 
     for runtime in runtimes:
         require_runtime(runtime)
     network, config = _wanted(arguments)
-    module = importlib.import_module(f"ssh_tf.export.{arguments.format}")
+    with with_log_handlers():
+        module = importlib.import_module(f"ssh_tf.export.{arguments.format}")
     export = getattr(module, f"export_{arguments.format}")
     say(f"Exported {export(network, config, out)}")
 

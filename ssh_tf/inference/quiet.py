@@ -1,6 +1,7 @@
-"""TensorFlow's warnings about its own version 1, where nothing newer does the same."""
+"""What other libraries do to log lines: too many of them, or none."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 @contextlib.contextmanager
 def without_deprecations() -> Iterator[None]:
-    """Keeps TensorFlow's log at errors meanwhile."""
+    """Keeps TensorFlow's log at errors, where nothing newer does what its version 1 does."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("ERROR")
@@ -16,3 +17,14 @@ def without_deprecations() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def with_log_handlers() -> Iterator[None]:
+    """Keeps the root logger's handlers: OpenVINO, when it is imported, removes absl's."""
+    handlers = list(logging.root.handlers)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            logging.root.addHandler(handler)  # Nothing, if it is still there.

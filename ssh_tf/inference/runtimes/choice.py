@@ -9,6 +9,7 @@ import tensorflow as tf
 from ssh_tf.config import DetectConfig
 from ssh_tf.errors import UserError
 from ssh_tf.inference.arrays import Forward
+from ssh_tf.inference.quiet import with_log_handlers
 from ssh_tf.inference.runtimes import RUNTIMES
 from ssh_tf.model.ssh import SSH
 
@@ -66,7 +67,8 @@ def load_runtime(name: str, network: SSH, config: DetectConfig) -> Forward:
     Raises:
         UserError: If the runtime has not that precision.
     """
-    module = importlib.import_module(f"ssh_tf.inference.runtimes.{name}")
+    with with_log_handlers():
+        module = importlib.import_module(f"ssh_tf.inference.runtimes.{name}")
     forward: Forward = module.load(network, config)
     return forward
 

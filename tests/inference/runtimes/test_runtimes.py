@@ -3,6 +3,8 @@
 import importlib.util
 import logging
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -269,3 +271,17 @@ def test_without_a_writable_cache_the_network_is_converted_aside(
         assert (folder / "network").is_file()
     assert not folder.exists()
     assert "converted anew each time" in caplog.text
+
+
+def test_log_lines_go_on_after_openvino_is_imported():
+    """It removes absl's handler from the root logger, with which `ssh-tf` writes its lines."""
+    code = (
+        "import logging, sys, ssh_tf\n"
+        "from absl import logging as absl_logging\n"
+        "absl_logging.use_absl_handler()\n"
+        "ssh_tf.load('light', runtime='openvino')\n"
+        "assert absl_logging.get_absl_handler() in logging.root.handlers\n"
+        "assert 'openvino.tools.ovc' in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
